@@ -1,0 +1,359 @@
+// main.ts — the service as one process: wires the steps, starts them in order, stops them in order.
+//
+// Start:  1 settings  2 Postgres answers, migrated  3 HTTP (health)  4 the source joins; batches flow
+// Stop (SIGTERM, SIGINT), at most 10 s:
+//   1 the source hands over no new batch; those in flight are saved and committed   2 drains in flight end
+//   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written
+// What is cut off by a kill -9 instead is found again: the fence and the position make every step repeatable.
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { sql } from 'drizzle-orm';
+import { migrate, openDatabase, type Tx } from '../db/client.ts';
+import { createServer } from './api/server.ts';
+import { type Config, ConfigError, readConfig } from './config.ts';
+import { createCustomers } from './customers.ts';
+import { decoder } from './decode.ts';
+import { describe } from './errors.ts';
+import type { Place } from './events.ts';
+import { createHealth, isWritable, watchDatabase } from './health.ts';
+import { load, loadLocked } from './load.ts';
+import { createEventLog, createLog, type EventLine, type Log } from './log.ts';
+import { createPartitions, type PartitionFacts } from './partitions.ts';
+import { pipeline, type Work } from './pipeline.ts';
+import { findPoisons } from './poison.ts';
+import { isFirstStart, makePositions, readTallies } from './positions.ts';
+import { drain } from './redrive.ts';
+import { INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
+import { type Result, run } from './run.ts';
+import { type Saver, save, saveLocked, write } from './save.ts';
+import { fileSource } from './sources/file.ts';
+import { kafkaSource } from './sources/kafka.ts';
+import { assertPatched, kafkaStatus } from './sources/kafka-client.ts';
+import type { Source, SourceFacts } from './sources/source.ts';
+import { createUserMemory } from './users.ts';
+import { SERVICE_VERSION } from './version.ts';
+import { createWake } from './wake.ts';
+
+/** P6. A backlog makes batches of about 1,250 records; more than this in one transaction only holds locks longer. */
+const MOST_RECORDS_PER_SAVE = 5_000;
+const CHECK_POSITIONS_EVERY_MS = 5_000;
+const SWEEP_EVERY_MS = 10_000;
+const REDIS_TTL_MS = 24 * 60 * 60 * 1_000;
+
+export type Service = {
+  url: string;
+  facts(): { source: SourceFacts; partitions: PartitionFacts[] };
+  /** Resolves when the source has nothing more to give (files only). */
+  ended: Promise<void>;
+  /** The numbered steps above. Safe to call twice. */
+  stop(): Promise<void>;
+};
+
+/** Starts the service. `signal`: gives up waiting for servers. Rejects where only a person can help. */
+export async function startService(
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+  source: Source = openSource(config, log),
+): Promise<Service> {
+  for (const warning of config.warnings) log.warn(warning);
+  const instance = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
+
+  await readyDatabase(config, log, signal);
+  const database = openDatabase(config.database);
+  const { db } = database;
+  const memory = createUserMemory(config.limits.usersInMemory);
+  const customers = createCustomers({
+    ...{ redisUrl: config.redis.url, secret: config.hashSecret, redisTtlMs: REDIS_TTL_MS, log },
+    ...{ l1Size: config.limits.customersInMemory, l1TtlMs: config.limits.customersTtlMs },
+  });
+  if (config.redis.url === undefined) log.info('REDIS_URL is not set: customers are read from Postgres');
+
+  const saver: Saver = { instance, clusterId: '', group: config.kafka.groupId, serviceVersion: SERVICE_VERSION };
+  const eventLog = createEventLog(log, {
+    mode: config.log.events,
+    userIds: config.log.userIds,
+    secret: config.hashSecret,
+  });
+  const decode = decoder({ keys: config.kafka.keys, ...config.limits });
+  const { waitingPerUser } = config.limits;
+  const loading = { db, memory, customers, waitingPerUser };
+  const warnUnkeyed = onceAMinute((place: Place, records: number) =>
+    log.warn(
+      { 'messaging.destination.name': place.topic, records },
+      'records without a usable key: order across partitions can not be promised',
+    ),
+  );
+
+  const wake = createWake({
+    ...{ db, log },
+    drain: (userId) => drain({ db, saver, decode, waitingPerUser }, userId),
+    drained(userId, results) {
+      memory.forget([userId]);
+      for (const result of results) eventLog.record(lineOf(result));
+    },
+  });
+
+  const handle = pipeline<Tx>(
+    {
+      decode,
+      load: (routed, from) => load(loading, routed, from),
+      loadLocked: (tx, routed) => loadLocked(loading, tx, routed),
+      save: (work, ran) => save(db, saver, advance(work), ran),
+      saveLocked: (work, runOn) => saveLocked(db, saver, advance(work), runOn),
+      forget: (routed) => memory.forget(routed.users.keys()),
+      saved(work, ran) {
+        for (const { row } of ran.users) memory.keep(row, work.source);
+        if (ran.customers.length > 0) customers.remember(ran.customers.map(({ row }) => row));
+        wake.afterSave(ran);
+        for (const result of ran.results) eventLog.record(lineOf(result));
+        if (ran.unkeyed > 0) warnUnkeyed(work.place, ran.unkeyed);
+      },
+    },
+    { waitingPerUser },
+  );
+
+  let tooMuch: string | null = null;
+  const partitions = createPartitions({
+    ...{ db, instance, handle, log, maxBatchRecords: MOST_RECORDS_PER_SAVE },
+    findPoisons: (work, known) =>
+      findPoisons(
+        {
+          db,
+          runOn: async (tx, routed, poisons) =>
+            run(routed, await loadLocked(loading, tx, routed), { waitingPerUser, poisons }),
+          write: (tx, ran) => write(tx, saver, ran),
+        },
+        work.records.map((record) => decode(work.place, record)),
+        known,
+      ),
+    forgetUsers: () => memory.clear(),
+    rewound: () => customers.rewind(),
+    tooMuchWaits: () => tooMuch,
+    assigned(clusterId) {
+      saver.clusterId = clusterId;
+      void sweep().catch(() => undefined); // the next one follows
+    },
+  });
+  database.onConnection(() => partitions.distrust());
+
+  const databaseWatch = watchDatabase(() => isWritable(database.sql));
+  const health = createHealth({
+    source: () => source.facts(),
+    partitions: () => partitions.facts(),
+    database: () => databaseWatch.facts(),
+    redis:
+      config.redis.url === undefined
+        ? undefined
+        : () => {
+            const { redis } = customers.facts();
+            return redis.state === 'ok';
+          },
+    ...{ sessionTimeoutMs: config.kafka.sessionTimeoutMs, rebalanceTimeoutMs: config.kafka.rebalanceTimeoutMs },
+  });
+  const server = createServer({ ...config.http, health, log });
+  const url = await server.listen();
+
+  const timers = [
+    every(CHECK_POSITIONS_EVERY_MS, async () => {
+      await partitions.check(source);
+      const waits = Object.entries(await readTallies(db)).reduce(
+        (sum, [key, n]) => (key.endsWith('|waiting') ? sum + n : sum),
+        0,
+      );
+      const limit = config.limits.waitingInTotal;
+      tooMuch =
+        waits < limit
+          ? null
+          : `waiting: ${waits} events wait, the limit is ${limit}. Create what they wait for, discard, or raise WAITING_IN_TOTAL.`;
+    }),
+    every(SWEEP_EVERY_MS, sweep),
+  ];
+  function every(ms: number, act: () => Promise<void>): NodeJS.Timeout {
+    return setInterval(() => {
+      act().catch((error) => log.debug(describe(error), 'a background check could not be made; the next one follows'));
+    }, ms);
+  }
+  async function sweep(): Promise<void> {
+    await wake.sweep();
+  }
+
+  const close = async (): Promise<void> => {
+    for (const timer of timers) clearInterval(timer);
+    await source.stop(); // 1
+    await Promise.race([wake.stop(), sleep(2_000)]); // 2
+    databaseWatch.stop();
+    await server.close(); // 3
+    await Promise.all([customers.close(), database.close()]); // 4
+    eventLog.flush(); // 5
+    log.info('stopped');
+  };
+  let stopped: Promise<void> | undefined;
+  const stop = () => (stopped ??= close());
+
+  try {
+    await applyFrom(config, log, database.db);
+    await source.start(partitions);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  log.info({ url, instance, topics: config.kafka.topics }, 'started');
+  return { url, ended: source.ended, stop, facts: () => ({ source: source.facts(), partitions: partitions.facts() }) };
+}
+
+function advance({ place, from, to, leaderEpoch, records }: Work) {
+  return { place, from, to, leaderEpoch, tail: records.at(-1) };
+}
+
+function openSource(config: Config, log: Log): Source {
+  const { kafka, file } = config;
+  if (file.folder !== undefined)
+    return fileSource(
+      {
+        ...{
+          folder: file.folder,
+          topics: kafka.topics,
+          follow: true,
+          concurrentPartitions: kafka.concurrentPartitions,
+        },
+        ...{ maxRecords: MOST_RECORDS_PER_SAVE, maxBytes: kafka.maxBytesPerPartition, pollMs: kafka.maxWaitMs },
+      },
+      log,
+    );
+  assertPatched();
+  return kafkaSource(kafkaSettings(config), log);
+}
+
+/** What the Kafka client needs of the settings. */
+export function kafkaSettings({ kafka }: Config) {
+  const { saslMechanism: mechanism, saslUsername: username = '', saslPassword: password = '' } = kafka;
+  return {
+    ...kafka,
+    brokers: [...kafka.brokers],
+    topics: [...kafka.topics],
+    minBytes: 1,
+    partitions: (topic: string) => (topic === 'user-events' ? 12 : 4),
+    ...(mechanism === undefined ? {} : { sasl: { mechanism, username, password } }),
+  };
+}
+
+/** KAFKA_FROM counts only before anything was read, for the partitions that exist then. */
+async function applyFrom(config: Config, log: Log, db: Parameters<typeof isFirstStart>[0]): Promise<void> {
+  const { from } = config.kafka;
+  if (from === 'earliest' || config.file.folder !== undefined || !(await isFirstStart(db))) return;
+  const { clusterId, partitions } = await kafkaStatus(kafkaSettings(config), log);
+  const wanted = partitions.map(({ topic, partition, logStart, logEnd, committed }) => {
+    const at = from === 'latest' ? logEnd : committed === null || committed < logStart ? logStart : committed;
+    return { topic, partition, clusterId, at };
+  });
+  const made = await makePositions(db, wanted);
+  log.info({ from, partitions: made.length }, 'first start of this group: KAFKA_FROM decides where it begins');
+}
+
+/** Waits for Postgres with a clear line, then migrates unless DB_MIGRATE=false. */
+async function readyDatabase({ database }: Config, log: Log, signal: AbortSignal): Promise<void> {
+  const owner = database.ownerUser === undefined ? {} : { user: database.ownerUser, password: database.ownerPassword };
+  for (let attempt = 1; ; attempt++) {
+    try {
+      if (database.migrate) await migrate({ ...database, ...owner });
+      await checkDatabase(database);
+      return;
+    } catch (error) {
+      if (error instanceof NotUsable) throw error;
+      log.warn(
+        { ...describe(error), host: database.host, port: database.port, attempt },
+        `waiting for Postgres at ${database.host}:${database.port} (${describe(error)['exception.message']}); trying again`,
+      );
+      await sleep(Math.min(waitMs(INFRASTRUCTURE, attempt), 2_000), signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** The database can be reached, and is none that this service may use; the text says what to do. */
+class NotUsable extends Error {}
+
+async function checkDatabase(settings: Config['database']): Promise<void> {
+  const { db, close } = openDatabase({ ...settings, connections: 1 });
+  try {
+    const [row] = await db.execute<{ replica: boolean; commit: string; migrated: boolean }>(sql`
+      select pg_is_in_recovery() as replica, current_setting('synchronous_commit') as commit, to_regclass('positions') is not null as migrated`);
+    if (!row?.migrated)
+      throw new NotUsable('The tables are missing: run `npm run db:migrate`, or start with DB_MIGRATE=true.');
+    if (row.replica)
+      throw new NotUsable(
+        'This Postgres is a replica: positions are never read from one. Point DB_HOST at the primary.',
+      );
+    if (row.commit === 'off' || row.commit === 'local')
+      throw new NotUsable(
+        `synchronous_commit is ${row.commit}: a saved position could be lost while its Kafka commit stays. Set it to on.`,
+      );
+  } finally {
+    await close();
+  }
+}
+
+function lineOf(result: Result): EventLine {
+  const { event, outcome } = result;
+  const { topic, partition } = event.place;
+  const line: EventLine = {
+    type: event.type,
+    userId: event.userId,
+    outcome,
+    topic,
+    partition,
+    offset: event.record.offset,
+    dialect: event.dialect,
+  };
+  if (result.outcome === 'waiting') line.reason = result.reason;
+  else if (result.outcome === 'dead') line.code = result.code;
+  else if (result.drift) line.drift = true;
+  return line;
+}
+
+function onceAMinute(act: (place: Place, records: number) => void): (place: Place, records: number) => void {
+  const seen = new Map<string, { at: number; records: number }>();
+  return (place, records) => {
+    const last = seen.get(place.topic) ?? { at: 0, records: 0 };
+    last.records += records;
+    if (Date.now() - last.at >= 60_000) {
+      act(place, last.records);
+      Object.assign(last, { at: Date.now(), records: 0 });
+    }
+    seen.set(place.topic, last);
+  };
+}
+
+if (import.meta.main) await main();
+
+async function main(): Promise<void> {
+  const stopping = new AbortController();
+  let service: Service | undefined;
+  let log: Log | undefined;
+  const stop = (why: string) => {
+    if (stopping.signal.aborted) return;
+    stopping.abort();
+    log?.info(`${why}: stopping; batches in flight are saved first`);
+    void service?.stop().then(() => process.exit(0));
+  };
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop(name));
+  try {
+    const config = readConfig(process.env);
+    log = createLog({ level: config.log.level }, { 'service.version': SERVICE_VERSION });
+    process.on('unhandledRejection', (error) => die(log as Log, error));
+    process.on('uncaughtException', (error) => die(log as Log, error));
+    service = await startService(config, log, stopping.signal);
+    if (stopping.signal.aborted) await service.stop().then(() => process.exit(0));
+  } catch (error) {
+    if (stopping.signal.aborted) process.exit(0);
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(error instanceof ConfigError ? 2 : 1);
+  }
+}
+
+/** Never limp on after an error nobody handled: everything that counts is in Postgres, a restart continues there. */
+function die(log: Log, error: unknown): never {
+  log.fatal({ err: error }, 'unhandled error: the process ends; nothing is lost, restart it');
+  process.exit(1);
+}

@@ -1,0 +1,374 @@
+// partitions.ts — the partitions this process works on: what each is at, and what an error makes it do.
+//
+// Owns:          the expected position of every assigned partition, its mode, and the loop that does not give up:
+//
+//                  running ── save failed (Postgres away, slow, a conflict) ─▶ waiting ── works again ─▶ running
+//                  running ── defect, gap twice, all fail alike, a person ──▶ halted ── a person ─────▶ running
+//
+//                A waiting partition heals by itself and keeps its batch; a halted one needs a person
+//                (`user-lifecycle partitions resume`) and is not fetched meanwhile. Others go on.
+// Does not own:  how a batch is handled (pipeline.ts), where it comes from (sources/), what a gap is (position.ts).
+//
+// The position in Postgres is the truth and the fence is the guarantee; what is expected here is only a memory of it,
+// dropped after every failure, read again from the row.
+import type { Db } from '../db/client.ts';
+import { type Classified, classify, describe } from './errors.ts';
+import { sourceName } from './events.ts';
+import type { Log } from './log.ts';
+import { halt } from './operate.ts';
+import type { Pipeline, Work } from './pipeline.ts';
+import { judge, judgeStart, portion } from './position.ts';
+import { makePositions, type Position, readPositions } from './positions.ts';
+import { CONFLICT, INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
+import type { Poisons } from './run.ts';
+import type { Assigned, Batch, Mailbox, Source, Start, Taken, TopicPartition } from './sources/source.ts';
+
+export type PartitionsOptions = {
+  db: Db;
+  instance: string;
+  handle: Pipeline;
+  findPoisons(work: Work, known: Poisons): Promise<Poisons>;
+  /** What is remembered of users may be old: an assignment, a new database connection. */
+  forgetUsers(): void;
+  /** The database went back in time: what is cached may be ahead of it. */
+  rewound(): void;
+  /** More waits in all than the disk should hold: null, or the reason to halt. */
+  tooMuchWaits(): string | null;
+  /** The positions are known; `clusterId`: whose log is read. */
+  assigned(clusterId: string): void;
+  /** At most this many records in one save (P6). */
+  maxBatchRecords: number;
+  log: Log;
+};
+
+type Partition = TopicPartition & {
+  /** What the row is believed to say; undefined: read it first. */
+  row: Position | undefined;
+  /** The furthest that was known to be saved; a row below it means that the database went back in time. */
+  furthest: { next: bigint; generation: number } | undefined;
+  busy: boolean;
+  /** Fenced saves in a row: 5, and somebody else works on this partition. */
+  fenced: number;
+  /** Unexplained gaps in a row: 2, and a person must look. */
+  gaps: number;
+  counts: { fenced: number; conflicts: number; retries: number; replayed: number; gaps: number };
+  waitingSince: { reason: string; since: Date } | undefined;
+};
+
+export type PartitionFacts = TopicPartition & {
+  next: bigint | null;
+  state: 'running' | 'halted' | 'waiting';
+  reason: string | null;
+  counts: Partition['counts'];
+};
+
+export type Partitions = Mailbox & {
+  /** Reads the rows of all assigned partitions; where one differs from what is expected, the source is sent there. */
+  check(source: Source): Promise<void>;
+  /** A new database connection: nothing remembered may be trusted. */
+  distrust(): void;
+  facts(): PartitionFacts[];
+};
+
+const FENCED_IN_A_ROW = 5;
+const GAPS_IN_A_ROW = 2;
+const LOG_RETRIES_EVERY_MS = 10_000;
+
+export function createPartitions(options: PartitionsOptions): Partitions {
+  const { db, log } = options;
+  const partitions = new Map<string, Partition>();
+
+  return { assigned, revoked, take, check, distrust, facts };
+
+  async function assigned(logs: readonly Assigned[], signal: AbortSignal): Promise<readonly Start[]> {
+    options.forgetUsers();
+    for (const { topic, partition } of logs) {
+      const key = `${topic}/${partition}`;
+      const known = partitions.get(key);
+      if (known === undefined) partitions.set(key, newPartition(topic, partition));
+      else Object.assign(known, { row: undefined, fenced: 0, gaps: 0 });
+    }
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const starts = await startPositions(logs);
+        if (logs[0] !== undefined) options.assigned(logs[0].clusterId);
+        return starts;
+      } catch (error) {
+        log.error({ ...describe(error), attempt }, 'the positions could not be read: is Postgres there? Trying again.');
+        await sleep(waitMs(INFRASTRUCTURE, attempt), signal);
+        signal.throwIfAborted();
+      }
+    }
+  }
+
+  async function startPositions(logs: readonly Assigned[]): Promise<Start[]> {
+    const made = await makePositions(
+      db,
+      logs.map((each) => ({ ...each, at: each.logStart })),
+    );
+    for (const [topic, of] of Map.groupBy(made, ({ topic }) => topic)) {
+      const starts = of.map(({ partition }) => `${partition}@${logOf({ topic, partition })?.logStart}`);
+      log.info(
+        { 'messaging.destination.name': topic, starts },
+        'partitions seen for the first time: they start at the log start',
+      );
+    }
+    const starts: Start[] = [];
+    for (const row of await readPositions(db, logs)) {
+      const seen = logOf(row);
+      const reason = row.state === 'halted' || seen === undefined ? undefined : judgeStart(row, seen);
+      if (reason !== undefined) await haltPartition(row, row, reason);
+      const partition = partitions.get(`${row.topic}/${row.partition}`);
+      if (partition !== undefined) {
+        believe(partition, row);
+        if (reason !== undefined) partition.row = { ...row, state: 'halted', haltedReason: reason };
+      }
+      starts.push({
+        topic: row.topic,
+        partition: row.partition,
+        at: row.next,
+        halted: row.state === 'halted' || reason !== undefined,
+      });
+    }
+    return starts;
+
+    function logOf({ topic, partition }: TopicPartition): Assigned | undefined {
+      return logs.find((each) => each.topic === topic && each.partition === partition);
+    }
+  }
+
+  function revoked(gone: readonly TopicPartition[]): void {
+    for (const { topic, partition } of gone) partitions.delete(`${topic}/${partition}`);
+    options.forgetUsers();
+  }
+
+  async function take(batch: Batch, signal: AbortSignal): Promise<Taken> {
+    const key = `${batch.topic}/${batch.partition}`;
+    const partition = partitions.get(key) ?? newPartition(batch.topic, batch.partition);
+    partition.busy = true;
+    try {
+      return await work(partition, batch, signal);
+    } finally {
+      partition.busy = false;
+      partition.waitingSince = undefined;
+    }
+  }
+
+  /** The loop that does not give up: a part of the batch after the other, each saved before the next. */
+  async function work(partition: Partition, batch: Batch, signal: AbortSignal): Promise<Taken> {
+    let limit = options.maxBatchRecords;
+    let poisons: Poisons = new Map();
+    let failures = 0;
+    let lastLogMs = 0;
+    for (;;) {
+      if (signal.aborted) return { what: 'abandoned' };
+      let tried: Work | undefined;
+      try {
+        const row = await rowOf(partition);
+        if (row.state === 'halted') return { what: 'halted', reason: row.haltedReason ?? 'by an operator' };
+        const verdict = judge(batch, row.next);
+        if (verdict.what === 'seek') return await notContiguous(partition, batch, row);
+        partition.gaps = 0;
+        if (verdict.replayed > 0) partition.counts.replayed += verdict.replayed;
+        if (verdict.what === 'replayed') return { what: 'saved', next: verdict.next };
+        const tooMuch = options.tooMuchWaits();
+        if (tooMuch !== null) return await haltPartition(partition, row, tooMuch);
+
+        const part = portion(verdict, limit);
+        tried = {
+          place: row,
+          source: sourceName(row),
+          leaderEpoch: batch.leaderEpoch,
+          from: part.from,
+          to: part.to,
+          records: part.records,
+        };
+        await options.handle(tried, poisons);
+        believe(partition, { ...row, next: part.to });
+        partition.fenced = 0;
+        failures = 0;
+        if (part.to === verdict.to) return { what: 'saved', next: part.to };
+      } catch (error) {
+        partition.row = undefined; // whether it was saved is read from the row, never guessed
+        failures++;
+        const what = classify(error);
+        const acted = await act(partition, what, error, tried, failures);
+        if (acted !== undefined) return acted;
+      }
+    }
+
+    async function act(
+      partition: Partition,
+      what: Classified,
+      error: unknown,
+      tried: Work | undefined,
+      failures: number,
+    ): Promise<Taken | undefined> {
+      switch (what.class) {
+        case 'fenced':
+          options.forgetUsers();
+          partition.counts.fenced++;
+          partition.fenced++;
+          log.warn({ ...at(batch), ...describe(error) }, 'fenced: somebody else saved this position; reading it again');
+          return partition.fenced >= FENCED_IN_A_ROW ? { what: 'rejoin' } : undefined;
+        case 'conflict':
+          partition.counts.conflicts++;
+          await sleep(
+            failures <= CONFLICT.tries ? waitMs(CONFLICT, failures) : waitMs(INFRASTRUCTURE, failures - CONFLICT.tries),
+            signal,
+          );
+          return undefined;
+        case 'poison': {
+          if (tried === undefined) return haltFor(error, tried);
+          const found = await options.findPoisons(tried, poisons).catch(() => undefined);
+          if (found === undefined) await sleep(waitMs(INFRASTRUCTURE, failures), signal);
+          else if (found === poisons) return haltFor(error, tried);
+          else poisons = found;
+          return undefined;
+        }
+        case 'defect':
+          return haltFor(error, tried);
+        default:
+          if (what.class === 'slow')
+            limit = Math.max(1, Math.ceil(Math.min(limit, tried?.records.length ?? limit) / 2));
+          partition.counts.retries++;
+          partition.waitingSince ??= { reason: what.code, since: new Date() };
+          if (Date.now() - lastLogMs >= LOG_RETRIES_EVERY_MS) {
+            lastLogMs = Date.now();
+            const lines = {
+              ...at(batch),
+              ...offsets(tried),
+              ...describe(error),
+              'customer_service.save.attempt': failures,
+            };
+            if (what.known) log.error(lines, 'database error: nothing is lost, the partition waits and tries again');
+            else
+              log.error(lines, 'unknown error: nothing is lost, the partition waits and tries again; please report it');
+          }
+          await sleep(waitMs(INFRASTRUCTURE, failures), signal);
+          return undefined;
+      }
+    }
+
+    async function haltFor(error: unknown, tried: Work | undefined): Promise<Taken> {
+      const { 'exception.message': message, 'error.type': type } = describe(error);
+      const where = tried === undefined ? '' : ` at offsets ${tried.from} to ${tried.to - 1n}`;
+      const row = await rowOf(partition).catch(() => undefined);
+      return haltPartition(partition, row, `defect ${type}${where}: ${message}`);
+    }
+  }
+
+  async function rowOf(partition: Partition): Promise<Position> {
+    if (partition.row !== undefined) return partition.row;
+    const [row] = await readPositions(db, [partition]);
+    if (row === undefined) throw new Error(`there is no position of ${partition.topic}/${partition.partition} yet`);
+    believe(partition, row);
+    return row;
+  }
+
+  function believe(partition: Partition, row: Position): void {
+    const { furthest } = partition;
+    if (furthest !== undefined && furthest.generation === row.generation && row.next < furthest.next) {
+      const lines = { ...at(row), position: String(row.next), expected: String(furthest.next) };
+      log.warn(
+        lines,
+        'the database went back in time: everything remembered is dropped, reading again from its position',
+      );
+      options.forgetUsers();
+      options.rewound();
+    }
+    partition.furthest = { next: row.next, generation: row.generation };
+    partition.row = row;
+  }
+
+  async function notContiguous(partition: Partition, batch: Batch, row: Position): Promise<Taken> {
+    if (row.next > batch.fetchedOffset) return { what: 'seek', next: row.next };
+    partition.counts.gaps++;
+    partition.gaps++;
+    const lines = { ...at(batch), fetched: String(batch.fetchedOffset), position: String(row.next) };
+    log.warn(
+      lines,
+      'the log was fetched from beyond the saved position: not processed, fetching again from the position',
+    );
+    if (partition.gaps < GAPS_IN_A_ROW) return { what: 'seek', next: row.next };
+    const reason = `gap: twice fetched from ${batch.fetchedOffset}, the position is ${row.next}. Find who moves offsets, then resume; nothing was lost.`;
+    return haltPartition(partition, row, reason);
+  }
+
+  async function haltPartition(partition: TopicPartition, row: Position | undefined, reason: string): Promise<Taken> {
+    log.error(
+      { ...at(partition), reason },
+      'halted: this partition stops until `user-lifecycle partitions resume`; the others go on',
+    );
+    const known = partitions.get(`${partition.topic}/${partition.partition}`);
+    if (row !== undefined) {
+      await halt(db, row, reason).catch((error) =>
+        log.error(describe(error), 'the halt could not be written; it holds in this process'),
+      );
+      if (known !== undefined) known.row = { ...row, state: 'halted', haltedReason: reason };
+    }
+    return { what: 'halted', reason };
+  }
+
+  async function check(source: Source): Promise<void> {
+    const idle = [...partitions.values()].filter((partition) => !partition.busy);
+    const expected = new Map(idle.map((partition) => [`${partition.topic}/${partition.partition}`, partition.row]));
+    for (const row of await readPositions(db, idle)) {
+      const key = `${row.topic}/${row.partition}`;
+      const partition = partitions.get(key);
+      const before = expected.get(key);
+      // Somebody works on it by now: the fence tells it more than this row can.
+      if (partition === undefined || partition.busy || partition.row !== before) continue;
+      believe(partition, row);
+      if (before === undefined) continue;
+      if (before.next === row.next && before.generation === row.generation && before.state === row.state) continue;
+      if (row.state === 'halted') source.pause(row);
+      else {
+        log.info(
+          { ...at(row), position: String(row.next) },
+          'the saved position is another than expected: going on from it',
+        );
+        options.forgetUsers();
+        source.seek(row, row.next);
+      }
+    }
+  }
+
+  function distrust(): void {
+    options.forgetUsers();
+  }
+
+  function facts(): PartitionFacts[] {
+    return [...partitions.values()].map(({ topic, partition, row, waitingSince, counts }) => ({
+      topic,
+      partition,
+      next: row?.next ?? null,
+      state: row?.state === 'halted' ? 'halted' : waitingSince === undefined ? 'running' : 'waiting',
+      reason: row?.state === 'halted' ? row.haltedReason : (waitingSince?.reason ?? null),
+      counts,
+    }));
+  }
+}
+
+function newPartition(topic: string, partition: number): Partition {
+  return {
+    ...{
+      topic,
+      partition,
+      row: undefined,
+      furthest: undefined,
+      busy: false,
+      fenced: 0,
+      gaps: 0,
+      waitingSince: undefined,
+    },
+    counts: { fenced: 0, conflicts: 0, retries: 0, replayed: 0, gaps: 0 },
+  };
+}
+
+function at({ topic, partition }: TopicPartition) {
+  return { 'messaging.destination.name': topic, 'messaging.destination.partition.id': String(partition) };
+}
+function offsets(work: Work | undefined) {
+  return work === undefined ? {} : { first_offset: String(work.from), last_offset: String(work.to - 1n) };
+}

@@ -1,0 +1,26 @@
+// retry.ts — how long to wait before the next try. Two budgets, and nobody runs out: the partition waits, nothing is dropped.
+
+/** Somebody else was faster: try again at once, 10 ms apart; after 20 tries it is treated like infrastructure. */
+export const CONFLICT = { firstMs: 10, longestMs: 50, tries: 20 };
+/** Postgres away or slow: 100 ms, doubling up to 5 s, for ever. */
+export const INFRASTRUCTURE = { firstMs: 100, longestMs: 5_000 };
+
+/** The wait before try number `attempt` (1, 2, …), with ±25 % jitter, so that rivals do not march in step. In ms. */
+export function waitMs({ firstMs, longestMs }: { firstMs: number; longestMs: number }, attempt: number): number {
+  const flat = Math.min(longestMs, firstMs * 2 ** Math.min(attempt - 1, 20));
+  return flat * (0.75 + Math.random() / 2);
+}
+
+/** Resolves after `ms`, or as soon as `signal` is aborted. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}

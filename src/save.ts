@@ -1,0 +1,300 @@
+// save.ts — the one transaction of a batch: the fence first, then every row that changed. All or nothing (P2, P5).
+//
+// Owns:          the statements and their counts. Decides nothing: whatever it learns rolls everything back, and the
+//                batch is run again with that knowledge.
+// Does not own:  what is written (run.ts), when to try again (partitions.ts), releasing what waits (redrive.ts).
+//
+// V1  The callback of the transaction is async and throws unless fence = 1 and every count is as asked. postgres.js sends
+//     COMMIT right after an array of queries: `begin(tx => [fence, users, …])` would save a stale owner's rows.
+// V2  Each bulk write is one statement with one JSON parameter: 4–6 µs of Node and ~10 µs of Postgres per row; Drizzle's
+//     `.values()` 28–46 and 29–40. Column lists come from the Drizzle table, so that a new column can not be forgotten.
+// V3  Rows are written in id order: with a nested-loop plan 0 deadlocks in 120 saves of three writers, unsorted 38.
+import { createHash } from 'node:crypto';
+import { getTableColumns, getTableName, type SQL, sql } from 'drizzle-orm';
+import type { PgTable } from 'drizzle-orm/pg-core';
+import type { Db, Tx } from '../db/client.ts';
+import { customers, deadLetters, history, users, waiting } from '../db/schema.ts';
+import { VERSION } from '../machines/index.ts';
+import { BrokenInvariant, Conflict, Fenced } from './errors.ts';
+import type { Header, Place, SourceRecord } from './events.ts';
+import { type Buried, isoTime, type Postponed, type Ran, type Settled } from './run.ts';
+import { type Tallies, tally } from './tallies.ts';
+
+/** The step of a position that a save makes. `from` and `to`: the next offset before and after. */
+export type Advance = {
+  place: Place;
+  from: bigint;
+  to: bigint;
+  leaderEpoch: number | null;
+  /** The last data record of the step, remembered to see whether the log was rewritten. */
+  tail: SourceRecord | undefined;
+};
+/** Who saves: stands in positions and dead letters, for people. */
+export type Saver = { instance: string; clusterId: string; group: string | null; serviceVersion: string };
+
+/** The first try: `ran` was made from rows read before. Throws Fenced, Conflict or what Postgres answers; then nothing
+ *  was saved, unless the connection broke at COMMIT: read the position to know. */
+export async function save(db: Db, saver: Saver, advance: Advance, ran: Ran): Promise<void> {
+  await db.transaction(async (tx) => {
+    const [fenced] = await Promise.all([fence(tx, saver, advance, tally(ran)), ...write(tx, saver, ran)]);
+    hold(advance, fenced);
+  });
+}
+
+/** The second try, after a conflict: the rows are read and locked inside, behind the fence. */
+export async function saveLocked(
+  db: Db,
+  saver: Saver,
+  advance: Advance,
+  runOn: (tx: Tx) => Promise<Ran>,
+): Promise<Ran> {
+  return await db.transaction(async (tx) => {
+    hold(advance, await lockPosition(tx, advance));
+    const ran = await runOn(tx);
+    const [fenced] = await Promise.all([fence(tx, saver, advance, tally(ran)), ...write(tx, saver, ran)]);
+    hold(advance, fenced);
+    return ran;
+  });
+}
+
+function hold({ place, from }: Advance, fenced: number): void {
+  if (fenced === 1) return;
+  throw new Fenced(
+    `${place.topic}/${place.partition} generation ${place.generation} is not at offset ${from} any more, or is halted: ` +
+      'another owner saved it. Nothing of this batch was saved; the position is read again.',
+  );
+}
+
+// 1  The fence (P2). With `next_offset = from`: 167,779 rows exactly once under 67 kill -9, 33 SIGSTOP, 15 database
+//    crashes. Without it: 35,908 duplicates in 30 s. Stays the first statement: a stale owner must not get further.
+async function fence(
+  tx: Tx,
+  saver: Saver,
+  { place, from, to, leaderEpoch, tail }: Advance,
+  tallies: Tallies,
+): Promise<number> {
+  const result = await tx.execute(sql`
+    update positions
+       set next_offset = ${String(to)}::bigint, leader_epoch = ${leaderEpoch}::int, owner = ${saver.instance}, updated_at = clock_timestamp(),
+           tail_offset = coalesce(${tail === undefined ? null : String(tail.offset)}::bigint, tail_offset),
+           tail_hash = coalesce(${tail === undefined ? null : tailHash(tail)}::text::bytea, tail_hash),
+           tallies = ${mergedTallies(tallies)}
+     where topic = ${place.topic} and partition = ${place.partition}::int and generation = ${place.generation}::int
+       and next_offset = ${String(from)}::bigint and state = 'running'`);
+  return result.count;
+}
+
+/** `positions.tallies` with these added, for an update or an upsert of a position. */
+export function mergedTallies(tallies: Tallies): SQL {
+  return sql`(select coalesce(jsonb_object_agg(key, total), '{}')
+                from (select key, sum(value::bigint) as total
+                        from (select * from jsonb_each_text(positions.tallies) union all
+                              select * from jsonb_each_text(${JSON.stringify(tallies)}::text::jsonb)) parts
+                       group by key) sums)`;
+}
+
+async function lockPosition(tx: Tx, { place, from }: Advance): Promise<number> {
+  const result = await tx.execute(sql`
+    select 1 from positions
+     where topic = ${place.topic} and partition = ${place.partition}::int and generation = ${place.generation}::int
+       and next_offset = ${String(from)}::bigint and state = 'running' for no key update`);
+  return result.count;
+}
+
+/** Key, value and time of the last data record: sees a rewritten or re-created log. */
+export function tailHash({ key, value, timestampMs }: SourceRecord): string {
+  const hash = createHash('sha256').update(String(timestampMs));
+  for (const part of [key, value]) hash.update(part === null ? '-' : `${part.length}:`).update(part ?? '');
+  return `\\x${hash.digest('hex').slice(0, 16)}`;
+}
+
+/** The rows of a batch, all statements sent at once. Each promise rejects unless its count is as asked. Used by the
+ *  drain too, which has no position. */
+export function write(tx: Tx, saver: Saver, ran: Pick<Ran, 'results' | 'users' | 'customers'>): Promise<void>[] {
+  const settled: Settled[] = [];
+  const postponed: Postponed[] = [];
+  const buried: Buried[] = [];
+  for (const result of ran.results) {
+    if (result.outcome === 'dead') buried.push(result);
+    else if (result.outcome === 'waiting') postponed.push(result);
+    else settled.push(result);
+  }
+  return [
+    ...writeByRev(tx, BULK.customers, ran.customers, (row) => row.customerId), // 2
+    ...writeByRev(tx, BULK.users, ran.users, (row) => row.userId), // 3
+    ...insertAll(tx, BULK.history, settled.map(historyRow)), // 4
+    ...insertAll(tx, BULK.waiting, postponed.map(waitingRow)), // 5
+    ...insertAll(
+      tx,
+      BULK.deadLetters,
+      buried.map((each) => deadLetterRow(saver, each)),
+    ), // 6
+  ];
+}
+
+// 2, 3  New rows are inserted unless somebody else did, known ones updated where the rev is the one that was read.
+//       Two statements instead of ON CONFLICT DO UPDATE for all: 30–35 % less WAL.
+function writeByRev<Row extends object>(
+  tx: Tx,
+  bulk: Bulk,
+  writes: readonly { row: Row; readRev: number | null }[],
+  idOf: (row: Row) => string,
+): Promise<void>[] {
+  const sorted = writes.toSorted((a, b) => (idOf(a.row) < idOf(b.row) ? -1 : 1));
+  const fresh = sorted.filter(({ readRev }) => readRev === null).map(({ row }) => row);
+  const known = sorted.filter(({ readRev }) => readRev !== null).map(({ row, readRev }) => ({ ...row, readRev }));
+  return [
+    ...(fresh.length === 0
+      ? []
+      : [expectCount(tx.execute(bulk.insertNew(JSON.stringify(fresh))), fresh.length, bulk.name)]),
+    ...(known.length === 0
+      ? []
+      : [expectCount(tx.execute(bulk.update(JSON.stringify(known))), known.length, bulk.name)]),
+  ];
+}
+
+async function expectCount(statement: Promise<{ count: number }>, asked: number, table: string): Promise<void> {
+  const { count } = await statement;
+  if (count !== asked)
+    throw new Conflict(`${asked - count} of ${asked} rows of ${table} were written by somebody else meanwhile`);
+}
+
+// 4–6  Append only.
+function insertAll(tx: Tx, bulk: Bulk, rows: readonly string[]): Promise<void>[] {
+  if (rows.length === 0) return [];
+  const statement = tx.execute(bulk.insert(`[${rows.join(',')}]`));
+  return [
+    statement.then(({ count }) => {
+      if (count !== rows.length)
+        throw new BrokenInvariant(`${count} of ${rows.length} rows of ${bulk.name} were inserted`);
+    }),
+  ];
+}
+
+/** The payload's text goes into the parameter as it came: parsing and writing it again would cost and could change it. */
+function historyRow({ event, customerId, version, outcome, from, to, transition, drift, facts }: Settled): string {
+  const row = JSON.stringify({
+    ...coordinates(event.place, event.record),
+    ...{
+      userId: event.userId,
+      customerId,
+      version,
+      type: event.type,
+      outcome,
+      fromState: from,
+      toState: to,
+      transition,
+      drift,
+    },
+    ...{ facts, occurredAt: isoTime(event), dialect: event.dialect, eventId: event.eventId, traceId: null },
+    machineVersion: VERSION,
+  });
+  return `${row.slice(0, -1)},"event":${event.text}}`;
+}
+
+function waitingRow({ event, reason }: Postponed): string {
+  const { record } = event;
+  return JSON.stringify({
+    ...coordinates(event.place, record),
+    ...{ userId: event.userId, customerId: event.customerId, reason, type: event.type },
+    ...{
+      key: hex(record.key),
+      value: hex(record.value),
+      headers: headerPairs(record.headers),
+      recordMs: record.timestampMs,
+    },
+    ...{ eventId: event.eventId, dialect: event.dialect, occurredAt: isoTime(event), atMs: event.atMs },
+  });
+}
+
+function deadLetterRow(
+  saver: Saver,
+  { event, stage, code, class: errorClass, message, stack, blocks, userId, userVersion }: Buried,
+): string {
+  const { record } = event;
+  const size = (record.key?.length ?? 0) + (record.value?.length ?? 0);
+  const sha256 = createHash('sha256')
+    .update(record.key ?? '')
+    .update(record.value ?? '')
+    .digest('hex');
+  return JSON.stringify({
+    ...coordinates(event.place, record),
+    ...{ stage, code, class: errorClass, message: safeText(message, 1_000), stack: stack && safeText(stack, 8_000) },
+    ...{
+      key: hex(record.key),
+      value: hex(record.value),
+      headers: headerPairs(record.headers),
+      sha256: `\\x${sha256}`,
+      size,
+    },
+    ...{ recordMs: record.timestampMs, clusterId: saver.clusterId, consumerGroup: saver.group, userId, userVersion },
+    ...{ type: event.type, dialect: event.dialect, eventId: event.eventId, blocks },
+    occurredAt: event.occurredAtMs === null ? null : isoTime({ occurredAtMs: event.occurredAtMs }),
+    ...{ serviceVersion: saver.serviceVersion, machineVersion: VERSION, instance: saver.instance },
+  });
+}
+
+function coordinates({ topic, partition, generation }: Place, { offset }: SourceRecord) {
+  return { topic, partition, generation, offset: String(offset) };
+}
+function hex(value: Buffer | null): string | null {
+  return value === null ? null : `\\x${value.toString('hex')}`;
+}
+function headerPairs(headers: readonly Header[]): [string, string | null][] {
+  return headers.map(([name, value]) => [
+    Buffer.from(name).toString('base64'),
+    value === null ? null : value.toString('base64'),
+  ]);
+}
+/** A text that Postgres takes whatever it is: well-formed, no NUL, capped. */
+function safeText(text: string, limit: number): string {
+  return text.slice(0, limit).toWellFormed().replaceAll('\0', '');
+}
+
+type Bulk = { name: string; insert(rows: string): SQL; insertNew(rows: string): SQL; update(rows: string): SQL };
+const BULK = {
+  customers: bulkOf(customers, { key: 'customerId', leaveOut: ['createdAt', 'updatedAt'], never: ['customerId'] }),
+  users: bulkOf(users, { key: 'userId', leaveOut: ['updatedAt'], never: ['userId', 'createdAt'] }),
+  history: bulkOf(history, { key: 'offset', leaveOut: ['recordedAt'], never: [] }),
+  waiting: bulkOf(waiting, { key: 'offset', leaveOut: ['id', 'since'], never: [] }),
+  deadLetters: bulkOf(deadLetters, {
+    key: 'offset',
+    leaveOut: [
+      'id',
+      'status',
+      'attempts',
+      'firstFailedAt',
+      'lastFailedAt',
+      'traceId',
+      'byWhom',
+      'settledAt',
+      'note',
+      'editedValue',
+    ],
+    never: [],
+  }),
+};
+
+/** The statements of a table, made from its Drizzle columns. `leaveOut`: filled by the database's defaults. `never`:
+ *  columns an update leaves as they are. The JSON's keys are the columns' names in TypeScript. */
+function bulkOf(table: PgTable, { key, leaveOut, never }: { key: string; leaveOut: string[]; never: string[] }): Bulk {
+  const name = getTableName(table);
+  const columns = Object.entries(getTableColumns(table)).filter(([field]) => !leaveOut.includes(field));
+  const typeOf = (type: string) => type.replace(' collate "C"', '');
+  const list = (parts: string[]) => parts.join(', ');
+  const fields = list(columns.map(([field, column]) => `"${field}" ${typeOf(column.getSQLType())}`));
+  const insert = `insert into ${name} (${list(columns.map(([, column]) => `"${column.name}"`))})
+    select ${list(columns.map(([field]) => `r."${field}"`))} from json_to_recordset(`;
+  const keyColumn = columns.find(([field]) => field === key)?.[1].name;
+  const updated = columns.filter(([field]) => !never.includes(field));
+  const update = `update ${name} set ${list(updated.map(([field, column]) => `"${column.name}" = r."${field}"`))}, updated_at = now()
+    from json_to_recordset(`;
+  return {
+    name,
+    insert: (rows) => sql`${sql.raw(insert)}${rows}::text::json) as r(${sql.raw(fields)})`,
+    insertNew: (rows) => sql`${sql.raw(insert)}${rows}::text::json) as r(${sql.raw(fields)}) on conflict do nothing`,
+    update: (rows) =>
+      sql`${sql.raw(update)}${rows}::text::json) as r(${sql.raw(fields)}, "readRev" bigint)
+          where ${sql.raw(`${name}.${keyColumn} = r."${key}" and ${name}.rev = r."readRev"`)}`,
+  };
+}

@@ -1,0 +1,83 @@
+// source.ts — the port between a log of records and the pipeline: what a source must promise, and nothing of how.
+//
+// A source promises:
+//   S1  Within a partition records come in offset order, one batch at a time; several partitions may run at once.
+//   S2  `fetchedOffset` is the offset it asked the log for; every record at or above it and up to `lastOffset` that holds
+//       data is in `records`. Between `skippedFrom` and `fetchedOffset` it knows that the log holds no data.
+//   S3  It goes on at the offset that `take` returns, and calls it committed only afterwards. What `take` did not finish
+//       (undefined) it delivers again, from wherever `seek` or the saved position says.
+//   S4  It starts a partition at the position `assigned` returns, which is a hint: `take` checks every batch against
+//       the saved row.
+//   S5  `stop` ends after the batches in flight have ended. It never drops a batch that was handed over.
+import type { SourceRecord } from '../events.ts';
+
+export type Batch = {
+  topic: string;
+  partition: number;
+  /** The offset asked for. */
+  fetchedOffset: bigint;
+  /** The source knows that the log holds no data from here up to `fetchedOffset` (markers, aborted transactions,
+   *  compaction: it skipped them by itself). Equal to `fetchedOffset` where it skipped nothing. */
+  skippedFrom: bigint;
+  records: readonly SourceRecord[];
+  /** The last offset this batch covers, records without data included. The next position is `lastOffset + 1`. */
+  lastOffset: bigint;
+  /** The log's end: the offset the next record will get. */
+  highWatermark: bigint;
+  leaderEpoch: number | null;
+};
+
+export type TopicPartition = { topic: string; partition: number };
+
+/** What the source calls; `src/partitions.ts` implements it. */
+export type Mailbox = {
+  /** Partitions were assigned to this process: the offset to start each at. Throws only when `signal` is aborted. */
+  assigned(partitions: readonly Assigned[], signal: AbortSignal): Promise<readonly Start[]>;
+  /** Partitions were taken away: whatever is remembered of them is dropped. */
+  revoked(partitions: readonly TopicPartition[]): void;
+  /** One batch. Waits as long as needed (Postgres away), `beat` is called meanwhile. Never rejects. */
+  take(batch: Batch, signal: AbortSignal): Promise<Taken>;
+};
+
+/** What the source knows of an assigned partition: log start and end, and who keeps the log. */
+export type Assigned = TopicPartition & {
+  clusterId: string;
+  logStart: bigint;
+  logEnd: bigint;
+  committed: bigint | null;
+};
+export type Start = TopicPartition & { at: bigint; halted: boolean };
+
+/** What became of a batch.
+ *  `saved`: go on at `next`, commit it. `seek`: fetch again at `next`, commit nothing. `halted`: stop fetching this
+ *  partition until `Source.seek`. `rejoin`: fenced again and again, somebody else works on this partition: leave the group
+ *  and join it again. `abandoned`: the signal was aborted; nothing was saved, nothing may be assumed. */
+export type Taken =
+  | { what: 'saved'; next: bigint }
+  | { what: 'seek'; next: bigint }
+  | { what: 'halted'; reason: string }
+  | { what: 'rejoin' }
+  | { what: 'abandoned' };
+
+/** Facts for health and status; from memory, no I/O. */
+export type SourceFacts = {
+  joined: boolean;
+  stopping: boolean;
+  crashed: string | null;
+  lastProgressAtMs: number;
+  /** Group generation and member, where the source has a group. */
+  member: string | null;
+  assigned: readonly (TopicPartition & { highWatermark: bigint | null; paused: boolean })[];
+};
+
+export type Source = {
+  start(mailbox: Mailbox): Promise<void>;
+  /** Ends after the batches in flight; no new one is handed over. */
+  stop(): Promise<void>;
+  /** The saved row of a partition differs from what was expected, or a halted one runs again: fetch from `at`. */
+  seek(partition: TopicPartition, at: bigint): void;
+  pause(partition: TopicPartition): void;
+  facts(): SourceFacts;
+  /** Resolves when the source has nothing more to give (a file's end). Never, for Kafka. */
+  ended: Promise<void>;
+};

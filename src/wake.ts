@@ -1,0 +1,161 @@
+// wake.ts — when a drain starts: after the saves that may have released something, and in a sweep for what a crash forgot.
+//
+// Owns:          the bounded list of users to drain, and who works on it. Does not own: the drain itself (redrive.ts).
+//
+// W1  A drain is started after every save that created a customer or a user, lifted a hold, settled a dead letter, and after
+//     every save that put an event to wait: of two transactions that missed each other, the later one finds the other's
+//     rows (a re-check inside the save does not close that race, both can miss: measured).
+// W2  The list is in memory and bounded (P6). What is lost with it, or does not fit, the sweep finds: at assignment and
+//     every 10 s it looks at the next slice of waiting rows, in user order, round and round.
+import { sql } from 'drizzle-orm';
+import type { Db } from '../db/client.ts';
+import { describe } from './errors.ts';
+import type { Log } from './log.ts';
+import type { Ran, Result } from './run.ts';
+
+export type WakeOptions = {
+  db: Db;
+  drain(userId: string): Promise<Result[]>;
+  /** For logs, counts, and to forget what is remembered of the user. */
+  drained(userId: string, results: readonly Result[]): void;
+  log: Log;
+};
+
+export type Wake = {
+  /** What a save means for those who wait. */
+  afterSave(ran: Ran): void;
+  users(userIds: Iterable<string>): void;
+  customers(customerIds: Iterable<string>): void;
+  /** Looks at the next slice of all that waits. */
+  sweep(): Promise<void>;
+  /** Resolves when nothing is left to drain, or after stop. */
+  idle(): Promise<void>;
+  /** No new drain starts; resolves when the running ones have ended. */
+  stop(): Promise<void>;
+};
+
+const MOST_TO_WAKE = 100_000;
+const AT_ONCE = 2;
+/** Asked of Postgres together, before the drains: who of them may go at all? */
+const ASK = 500;
+const SWEEP_ROWS = 10_000;
+
+export function createWake({ db, drain, drained, log }: WakeOptions): Wake {
+  const users = new Set<string>();
+  const customers = new Set<string>();
+  let stopping = false;
+  let sweptTo = '';
+  let running: Promise<void> | undefined;
+
+  return { afterSave, users: wakeUsers, customers: wakeCustomers, sweep, idle, stop };
+
+  function afterSave(ran: Ran): void {
+    for (const result of ran.results)
+      if (result.outcome === 'waiting' || (result.outcome === 'dead' && result.blocks && result.userId !== null))
+        remember(users, result.event.userId as string);
+    for (const { row, readRev } of ran.users) if (readRev === null) remember(users, row.userId);
+    for (const { row, readRev } of ran.customers) if (readRev === null) remember(customers, row.customerId);
+    start();
+  }
+  function wakeUsers(userIds: Iterable<string>): void {
+    for (const userId of userIds) remember(users, userId);
+    start();
+  }
+  function wakeCustomers(customerIds: Iterable<string>): void {
+    for (const customerId of customerIds) remember(customers, customerId);
+    start();
+  }
+  function remember(list: Set<string>, id: string): void {
+    if (list.size < MOST_TO_WAKE) list.add(id);
+  }
+
+  function start(): void {
+    if (running !== undefined || stopping || (users.size === 0 && customers.size === 0)) return;
+    running = work().finally(() => {
+      running = undefined;
+      start();
+    });
+  }
+
+  async function work(): Promise<void> {
+    try {
+      while (!stopping && (users.size > 0 || customers.size > 0)) {
+        for (const customerId of takeSome(customers, 1)) await eachWaitingFor(customerId);
+        await drainAll(await whoMayGo(takeSome(users, ASK)));
+      }
+    } catch (error) {
+      // What was in hand is found again by the sweep.
+      log.warn(describe(error), 'a drain failed: what waits stays where it is, the next sweep tries again');
+      users.clear();
+    }
+  }
+
+  async function eachWaitingFor(customerId: string): Promise<void> {
+    for (let after = ''; !stopping; ) {
+      const found = await db.execute<{ userId: string }>(sql`
+        select distinct user_id as "userId" from waiting where customer_id = ${customerId} and user_id > ${after}
+         order by user_id limit ${ASK}`);
+      await drainAll(found.map(({ userId }) => userId));
+      if (found.length < ASK) return;
+      after = found.at(-1)?.userId as string;
+    }
+  }
+
+  /** Most of what waits can not go yet: one query for many spares as many transactions. */
+  async function whoMayGo(userIds: readonly string[]): Promise<string[]> {
+    if (userIds.length === 0) return [];
+    const found = await db.execute<{ userId: string }>(sql`
+      select distinct w.user_id as "userId"
+        from (select user_id, type, customer_id from waiting where user_id = any(${sql.param(userIds)}::text[])
+              union all select user_id, 'redriving', null from dead_letters
+                         where status = 'redriving' and user_id = any(${sql.param(userIds)}::text[])) w
+        left join users u on u.user_id = w.user_id
+        left join customers c on c.customer_id = w.customer_id
+       where u.user_id is not null or w.type = 'redriving'
+          or w.type = 'USER_CREATED' and (w.customer_id is null or c.customer_id is not null)`);
+    return found.map(({ userId }) => userId);
+  }
+
+  async function drainAll(userIds: readonly string[]): Promise<void> {
+    const rest = [...userIds];
+    await Promise.all(
+      Array.from({ length: AT_ONCE }, async () => {
+        for (let userId = rest.pop(); userId !== undefined && !stopping; userId = rest.pop()) {
+          const results = await drain(userId);
+          if (results.length > 0) drained(userId, results);
+        }
+      }),
+    );
+  }
+
+  async function sweep(): Promise<void> {
+    const rows = await db.execute<{ userId: string }>(sql`
+      select distinct user_id as "userId"
+        from (select user_id from waiting where user_id > ${sweptTo} order by user_id limit ${SWEEP_ROWS}) slice
+       order by user_id`);
+    sweptTo = rows.length === 0 ? '' : (rows.at(-1)?.userId as string);
+    const redriving = await db.execute<{ userId: string }>(
+      sql`select distinct user_id as "userId" from dead_letters where status = 'redriving' and user_id is not null limit ${ASK}`,
+    );
+    wakeUsers([...rows, ...redriving].map(({ userId }) => userId));
+  }
+
+  async function idle(): Promise<void> {
+    while (running !== undefined) await running;
+  }
+
+  async function stop(): Promise<void> {
+    stopping = true;
+    await idle();
+  }
+}
+
+function takeSome(list: Set<string>, most: number): string[] {
+  const some: string[] = [];
+  for (const id of list) {
+    if (some.length >= most) break;
+    some.push(id);
+  }
+  for (const id of some) list.delete(id);
+  return some;
+}

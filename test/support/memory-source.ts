@@ -1,0 +1,139 @@
+// memory-source.ts — a partition log in memory behind the Source port, delivered when the test says so.
+//
+// For the tests about what becomes of a batch: which records come together, again, too early, or to two owners at once is
+// decided by the test, not by a broker. Kafka itself: test/integration/kafka-source.test.ts.
+import type { SourceRecord } from '../../src/events.ts';
+import type { Batch, Mailbox, Source, SourceFacts, Taken, TopicPartition } from '../../src/sources/source.ts';
+import type { Arrival } from './records.ts';
+
+/** The log: any number of sources (owners) may read it. */
+export type MemoryLog = {
+  clusterId: string;
+  /** To the partition each arrival names; its offset becomes the next free one. Returns the records as they lie there. */
+  append(...arrivals: readonly Arrival[]): SourceRecord[];
+  records(topic: string, partition?: number): readonly SourceRecord[];
+  partitions(): TopicPartition[];
+};
+
+export function createMemoryLog(clusterId = 'memory'): MemoryLog {
+  const logs = new Map<string, { topic: string; partition: number; records: SourceRecord[] }>();
+  return {
+    clusterId,
+    append: (...arrivals) =>
+      arrivals.map(({ place, ...record }) => {
+        const { records } = at(place.topic, place.partition);
+        const appended = { ...record, offset: BigInt(records.length) };
+        records.push(appended);
+        return appended;
+      }),
+    records: (topic, partition = 0) => at(topic, partition).records,
+    partitions: () => [...logs.values()].map(({ topic, partition }) => ({ topic, partition })),
+  };
+
+  function at(topic: string, partition: number) {
+    const found = logs.get(`${topic}/${partition}`) ?? { topic, partition, records: [] };
+    logs.set(`${topic}/${partition}`, found);
+    return found;
+  }
+}
+
+export type MemorySource = Source & {
+  /** Assigns all partitions of the log, as a group would. Called by `start` and for partitions that came since. */
+  assign(): Promise<void>;
+  /** One batch: `records` records (default: all) from `from` (default: where this owner believes to be). Follows what
+   *  `take` answers. */
+  deliver(
+    topic: string,
+    partition?: number,
+    options?: { from?: bigint; records?: number; skippedFrom?: bigint },
+  ): Promise<Taken>;
+  /** Everything that is left of all partitions, in batches of `size` records, until nothing is left or all are halted. */
+  drain(size?: number): Promise<void>;
+  /** Where this owner would fetch next. */
+  at(topic: string, partition?: number): bigint;
+  halted: ReadonlySet<string>;
+};
+
+export function createMemorySource(log: MemoryLog): MemorySource {
+  const positions = new Map<string, bigint>();
+  const halted = new Set<string>();
+  const aborting = new AbortController();
+  let mailbox: Mailbox | undefined;
+  const facts: SourceFacts = {
+    joined: false,
+    stopping: false,
+    crashed: null,
+    lastProgressAtMs: Date.now(),
+    member: 'memory',
+    assigned: [],
+  };
+
+  return {
+    async start(to) {
+      mailbox = to;
+      await assign();
+      facts.joined = true;
+    },
+    async stop() {
+      facts.stopping = true;
+      aborting.abort();
+    },
+    seek({ topic, partition }, next) {
+      positions.set(`${topic}/${partition}`, next);
+      halted.delete(`${topic}/${partition}`);
+    },
+    pause: ({ topic, partition }) => void halted.add(`${topic}/${partition}`),
+    facts: () => facts,
+    ended: new Promise(() => {}),
+    assign,
+    deliver,
+    async drain(size = 1_000) {
+      await assign();
+      for (let left = true; left; ) {
+        left = false;
+        for (const { topic, partition } of log.partitions()) {
+          const key = `${topic}/${partition}`;
+          if (halted.has(key) || (positions.get(key) ?? 0n) >= BigInt(log.records(topic, partition).length)) continue;
+          left = true;
+          await deliver(topic, partition, { records: size });
+        }
+      }
+    },
+    at: (topic, partition = 0) => positions.get(`${topic}/${partition}`) ?? 0n,
+    halted,
+  };
+
+  async function assign(): Promise<void> {
+    const fresh = log.partitions().filter(({ topic, partition }) => !positions.has(`${topic}/${partition}`));
+    if (fresh.length === 0 || mailbox === undefined) return;
+    const logs = fresh.map(({ topic, partition }) => ({
+      ...{ topic, partition, clusterId: log.clusterId, committed: null },
+      ...{ logStart: 0n, logEnd: BigInt(log.records(topic, partition).length) },
+    }));
+    for (const { topic, partition, at, halted: isHalted } of await mailbox.assigned(logs, aborting.signal)) {
+      positions.set(`${topic}/${partition}`, at);
+      if (isHalted) halted.add(`${topic}/${partition}`);
+    }
+  }
+
+  async function deliver(
+    topic: string,
+    partition = 0,
+    options: { from?: bigint; records?: number; skippedFrom?: bigint } = {},
+  ): Promise<Taken> {
+    await assign();
+    const key = `${topic}/${partition}`;
+    const from = options.from ?? positions.get(key) ?? 0n;
+    const all = log.records(topic, partition);
+    const records = all.slice(Number(from), Number(from) + (options.records ?? all.length));
+    const batch: Batch = {
+      ...{ topic, partition, records, fetchedOffset: from, skippedFrom: options.skippedFrom ?? from },
+      ...{ lastOffset: records.at(-1)?.offset ?? from - 1n, highWatermark: BigInt(all.length), leaderEpoch: 0 },
+    };
+    const taken = await (mailbox as Mailbox).take(batch, aborting.signal);
+    facts.lastProgressAtMs = Date.now();
+    if (taken.what === 'saved' || taken.what === 'seek') positions.set(key, taken.next);
+    if (taken.what === 'halted') halted.add(key);
+    return taken;
+  }
+}

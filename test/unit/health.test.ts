@@ -1,0 +1,353 @@
+import { connect } from 'node:net';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createServer } from '../../src/api/server.ts';
+import { createHealth, type DatabaseFacts, type HealthOptions, watchDatabase } from '../../src/health.ts';
+import { createLog } from '../../src/log.ts';
+import type { SourceFacts } from '../../src/sources/source.ts';
+
+const SECOND = 1000;
+const ASSIGNED = { topic: 'user-events', partition: 0, highWatermark: 10n, paused: false };
+type State = ReturnType<HealthOptions['partitions']>[number]['state'];
+
+/** A healthy process; a test changes what it is about. */
+function setup() {
+  const world = {
+    now: 1_000_000,
+    source: {
+      joined: true,
+      stopping: false,
+      crashed: null,
+      lastProgressAtMs: 1_000_000,
+      member: 'm',
+      assigned: [ASSIGNED],
+    } as SourceFacts,
+    partitions: ['running'] as State[],
+    database: { writableAtMs: 1_000_000, failed: null } as DatabaseFacts,
+    redis: true,
+  };
+  const health = createHealth({
+    source: () => world.source,
+    partitions: () => world.partitions.map((state) => ({ state })),
+    database: () => world.database,
+    redis: () => world.redis,
+    sessionTimeoutMs: 8 * SECOND,
+    rebalanceTimeoutMs: 15 * SECOND,
+    clock: () => world.now,
+  });
+  const source = (part: Partial<SourceFacts>) => {
+    world.source = { ...world.source, ...part };
+  };
+  /** Time passes; the database goes on being checked. */
+  const pass = (ms: number) => {
+    world.now += ms;
+    if (world.database.failed === null) world.database = { ...world.database, writableAtMs: world.now };
+  };
+  return { world, health, source, pass };
+}
+
+const failing = (report: { checks: Record<string, { ok: boolean }> }) =>
+  Object.entries(report.checks).flatMap(([name, { ok }]) => (ok ? [] : name));
+
+describe('a process that is stuck is restarted', () => {
+  test('no fetch, heartbeat or batch for more than a minute', () => {
+    const { health, pass } = setup();
+    pass(60 * SECOND);
+    expect(health.live().status).toBe('ok');
+    pass(1);
+    expect(health.live()).toEqual({
+      status: 'failing',
+      checks: { progress: { ok: false, detail: 'no fetch, heartbeat or batch for 60 s' } },
+    });
+  });
+
+  test('with a long session timeout: three of them', () => {
+    const { world } = setup();
+    const health = createHealth({
+      source: () => world.source,
+      partitions: () => [],
+      database: () => world.database,
+      redis: undefined,
+      sessionTimeoutMs: 30 * SECOND,
+      rebalanceTimeoutMs: 60 * SECOND,
+      clock: () => world.now,
+    });
+    world.now += 90 * SECOND;
+    expect(health.live().status).toBe('ok');
+    world.now += 1;
+    expect(health.live().status).toBe('failing');
+  });
+});
+
+describe('an outage elsewhere restarts nobody', () => {
+  test.each([
+    ['the brokers are away: not a member', { joined: false }],
+    ['the consumer crashed and is built again', { joined: false, crashed: 'broker away' }],
+    ['everything is paused', { assigned: [{ ...ASSIGNED, paused: true }] }],
+    ['it is stopping', { stopping: true }],
+  ])('%s, for an hour', (_, facts) => {
+    const { health, source, pass } = setup();
+    source(facts);
+    pass(3600 * SECOND);
+    expect(health.live().status).toBe('ok');
+  });
+
+  test('Postgres and Redis away: alive', () => {
+    const { health, world } = setup();
+    world.database = { writableAtMs: null, failed: 'the database can not be reached' };
+    world.redis = false;
+    world.partitions = ['halted'];
+    expect(health.live().status).toBe('ok');
+  });
+
+  test('one paused partition does not hide that the others are stuck', () => {
+    const { health, source, pass } = setup();
+    source({ assigned: [{ ...ASSIGNED, paused: true }, ASSIGNED] });
+    pass(3600 * SECOND);
+    expect(health.live().status).toBe('failing');
+  });
+});
+
+describe('ready means: it can do its work now', () => {
+  test('everything well: each check says so', () => {
+    expect(setup().health.ready()).toEqual({
+      status: 'ok',
+      checks: {
+        group: { ok: true, detail: 'joined, 1 partition' },
+        partitions: { ok: true, detail: 'none halted' },
+        database: { ok: true, detail: 'writable' },
+        redis: { ok: true, detail: 'up' },
+      },
+    });
+  });
+
+  test('joined without partitions is a healthy standby', () => {
+    const { health, source, world } = setup();
+    source({ assigned: [] });
+    world.partitions = [];
+    expect(health.ready().status).toBe('ok');
+  });
+
+  test('before it joined: no', () => {
+    const { health, source } = setup();
+    source({ joined: false, assigned: [] });
+    expect(failing(health.ready())).toEqual(['group']);
+    source({ joined: true });
+    expect(health.ready().status).toBe('ok');
+  });
+
+  test('a consumer that crashed: no, at once, and without the words of its error', () => {
+    const { health, source } = setup();
+    health.ready();
+    source({ joined: false, crashed: 'KafkaJSConnectionError: broker-1.internal' });
+    expect(failing(health.ready())).toEqual(['group']);
+    expect(JSON.stringify(health.ready())).not.toContain('internal');
+  });
+
+  test('a rebalance may last as long as its timeout', () => {
+    const { health, source, pass } = setup();
+    health.ready();
+    source({ joined: false });
+    pass(15 * SECOND);
+    expect(health.ready().status).toBe('ok');
+    pass(1);
+    expect(failing(health.ready())).toEqual(['group']);
+  });
+
+  test('stopping: no', () => {
+    const { health, source } = setup();
+    source({ stopping: true });
+    expect(failing(health.ready())).toEqual(['group']);
+  });
+
+  test('database not writable, never checked, or not checked for long: no', () => {
+    const { health, world } = setup();
+    for (const facts of [
+      { writableAtMs: world.now, failed: 'the database is read-only' },
+      { writableAtMs: null, failed: null },
+      { writableAtMs: world.now - 15 * SECOND - 1, failed: null },
+    ]) {
+      world.database = facts;
+      expect(failing(health.ready())).toEqual(['database']);
+    }
+  });
+
+  test('some partitions halted: yes, and it says how many; all: no', () => {
+    const { health, world } = setup();
+    world.partitions = ['halted', 'running', 'waiting'];
+    expect(health.ready()).toMatchObject({ status: 'ok', checks: { partitions: { detail: '1 of 3 halted' } } });
+    world.partitions = ['halted', 'halted'];
+    expect(failing(health.ready())).toEqual(['partitions']);
+  });
+
+  test('Redis away: degraded, still ready', () => {
+    const { health, world } = setup();
+    world.redis = false;
+    expect(health.ready()).toMatchObject({ status: 'degraded', checks: { redis: { ok: false } } });
+  });
+});
+
+describe('the database is checked in the background', () => {
+  beforeEach(() => void vi.useFakeTimers({ now: 1_000_000 }));
+  afterEach(() => void vi.useRealTimers());
+
+  /** Each question is answered by the test. */
+  function watched() {
+    const asked: PromiseWithResolvers<boolean>[] = [];
+    const watch = watchDatabase(() => {
+      const question = Promise.withResolvers<boolean>();
+      asked.push(question);
+      return question.promise;
+    });
+    return { watch, asked, pass: (ms: number) => vi.advanceTimersByTimeAsync(ms) };
+  }
+
+  test('away and back: it says so by itself', async () => {
+    const { watch, asked, pass } = watched();
+    expect(watch.facts()).toEqual({ writableAtMs: null, failed: null });
+    asked[0]?.resolve(true);
+    await pass(5 * SECOND);
+    expect(watch.facts()).toEqual({ writableAtMs: 1_000_000, failed: null });
+    asked[1]?.reject(new Error('connect ECONNREFUSED 10.0.0.1:5432'));
+    await pass(5 * SECOND);
+    expect(watch.facts().failed).toBe('the database can not be reached');
+    asked[2]?.resolve(true);
+    await pass(0);
+    expect(watch.facts()).toEqual({ writableAtMs: 1_010_000, failed: null });
+    watch.stop();
+  });
+
+  test('a standby or an old primary is not writable', async () => {
+    const { watch, asked, pass } = watched();
+    asked[0]?.resolve(false);
+    await pass(0);
+    expect(watch.facts().failed).toBe('the database is read-only');
+    watch.stop();
+  });
+
+  test('one that hangs is noticed after 3 s, and gets no queue of questions', async () => {
+    const { watch, asked, pass } = watched();
+    await pass(2.9 * SECOND);
+    expect(watch.facts().failed).toBeNull();
+    await pass(0.2 * SECOND);
+    expect(watch.facts().failed).toBe('the database does not answer');
+    await pass(22 * SECOND);
+    expect(asked).toHaveLength(1);
+    await pass(5 * SECOND);
+    expect(asked).toHaveLength(2);
+    watch.stop();
+  });
+
+  test('a question lost on a dead connection does not hide that the database is back', async () => {
+    const { watch, asked, pass } = watched();
+    await pass(30 * SECOND);
+    asked[1]?.resolve(true);
+    await pass(0);
+    expect(watch.facts().failed).toBeNull();
+    asked[0]?.reject(new Error('read ETIMEDOUT'));
+    await pass(0);
+    expect(watch.facts().failed).toBeNull();
+    watch.stop();
+  });
+
+  test('stopped, it asks no more', async () => {
+    const { watch, asked, pass } = watched();
+    asked[0]?.resolve(true);
+    watch.stop();
+    await pass(60 * SECOND);
+    expect(asked).toHaveLength(1);
+  });
+});
+
+describe('over HTTP', () => {
+  function served() {
+    const { world, health, source } = setup();
+    const lines: string[] = [];
+    const log = createLog({ level: 'info', pretty: false }, {}, { write: (line) => void lines.push(line) });
+    return { world, source, lines, server: createServer({ host: '127.0.0.1', port: 0, health, log }) };
+  }
+
+  test('200 with the checks while all is well, 503 with the reason when not', async () => {
+    const { server, world } = served();
+    for (const url of ['/livez', '/readyz']) {
+      const { statusCode, headers, body } = await server.app.inject(url);
+      expect([statusCode, headers['cache-control']]).toEqual([200, 'no-store']);
+      expect(JSON.parse(body)).toMatchObject({ status: 'ok' });
+    }
+    world.database = { writableAtMs: null, failed: 'the database can not be reached' };
+    const { statusCode, body } = await server.app.inject('/readyz');
+    expect(statusCode).toBe(503);
+    expect(JSON.parse(body).checks.database).toEqual({ ok: false, detail: 'the database can not be reached' });
+    expect((await server.app.inject('/livez')).statusCode).toBe(200);
+  });
+
+  test('degraded is 200: machines read the status alone', async () => {
+    const { server, world } = served();
+    world.redis = false;
+    expect((await server.app.inject('/readyz')).statusCode).toBe(200);
+  });
+
+  test.each([
+    ['GET', '/', 404, 'not-found'],
+    ['GET', '/users/auth0%7C64f1', 404, 'not-found'],
+    ['POST', '/livez', 404, 'not-found'],
+    ['GET', '/%zz', 400, 'invalid-request'],
+  ] as const)('%s %s: %i as problem+json, without the request in it', async (method, url, status, type) => {
+    const { server } = served();
+    const { statusCode, headers, body } = await server.app.inject({ method, url });
+    expect(statusCode).toBe(status);
+    expect(headers['content-type']).toMatch(/^application\/problem\+json/);
+    expect(JSON.parse(body)).toEqual({ type: `/problems/${type}`, title: expect.any(String), status });
+    expect(body).not.toContain('64f1');
+  });
+
+  test('a defect of ours: 500 without a stack; the log has it', async () => {
+    const { server, lines } = served();
+    server.app.get('/broken', () => {
+      throw new TypeError('x is not a function');
+    });
+    const { statusCode, body } = await server.app.inject('/broken');
+    expect(statusCode).toBe(500);
+    expect(body).not.toContain('function');
+    expect(lines.join('')).toContain('x is not a function');
+  });
+
+  test('health checks are not logged', async () => {
+    const { server, lines } = served();
+    await server.app.inject('/livez');
+    expect(lines).toEqual([]);
+  });
+
+  test('it listens, says where, and closes though a client keeps its connection', async () => {
+    const { server } = served();
+    const url = new URL(await server.listen());
+    const client = connect(Number(url.port), url.hostname);
+    await new Promise((resolve) => client.once('connect', resolve));
+    const ended = new Promise((resolve) => client.once('close', resolve));
+    expect((await fetch(new URL('/livez', url))).status).toBe(200);
+    await server.close();
+    await ended;
+  });
+
+  test('a port in use: the settings to change are named', async () => {
+    const { server, world } = served();
+    const url = new URL(await server.listen());
+    const health = createHealth({
+      ...world,
+      source: () => world.source,
+      partitions: () => [],
+      database: () => world.database,
+      redis: undefined,
+      sessionTimeoutMs: 1,
+      rebalanceTimeoutMs: 1,
+    });
+    const second = createServer({
+      host: '127.0.0.1',
+      port: Number(url.port),
+      health,
+      log: createLog({ level: 'silent', pretty: false }),
+    });
+    await expect(second.listen()).rejects.toThrow(`HTTP_PORT ${url.port}`);
+    await second.close();
+    await server.close();
+  });
+});
