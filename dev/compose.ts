@@ -143,3 +143,9 @@ function megabytes(size: string | undefined): number | undefined {
 function readBeside(path: string): string {
   return readFileSync(new URL(path, import.meta.url), 'utf8');
 }
+
+if (import.meta.main) {
+  const problems = checkCompose();
+  for (const problem of problems) console.log(problem);
+  process.exitCode = problems.length === 0 ? 0 : 1;
+}

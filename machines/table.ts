@@ -44,16 +44,15 @@ export type Table<State extends string, Context, Event extends { type: string }>
 type Definition = {
   id: string;
   implementations: { guards: Record<string, unknown>; actions: Record<string, unknown> };
-  root: {
-    initial: { target: readonly { key: string }[] };
+  root: StateNode & {
+    initial: { target: readonly { key: string }[]; actions: readonly unknown[] };
     states: Record<string, StateNode>;
-    transitions: ReadonlyMap<string, unknown>;
-    always?: readonly unknown[] | undefined;
   };
 };
 type StateNode = {
   key: string;
   type: string;
+  after: readonly unknown[];
   entry: readonly unknown[];
   exit: readonly unknown[];
   invoke: readonly unknown[];
@@ -72,19 +71,26 @@ export function compile<State extends string, Context, Event extends { type: str
   machine: unknown,
 ): Table<State, Context, Event> {
   const { id, implementations, root } = machine as Definition;
-  if (root.transitions.size > 0 || (root.always?.length ?? 0) > 0) refuse(id, 'transitions on the root');
+  if (root.type !== 'compound') refuse(id, `a root of type ${root.type}`);
+  refuseParts(id, root, 'on the root');
+  if (root.transitions.size > 0) refuse(id, 'transitions on the root');
+  if (root.initial.actions.length > 0) refuse(id, 'actions of the initial state');
   const byState = new Map<string, Map<string, Compiled[]>>();
   for (const node of Object.values(root.states)) {
     if (node.type !== 'atomic' && node.type !== 'final') refuse(id, `state "${node.key}" of type ${node.type}`);
-    for (const part of ['entry', 'exit', 'invoke', 'always'] as const)
-      if ((node[part]?.length ?? 0) > 0) refuse(id, `"${part}" in state "${node.key}"`);
+    refuseParts(id, node, `in state "${node.key}"`);
     const byEvent = new Map<string, Compiled[]>();
     for (const [event, definitions] of node.transitions) {
       if (event === '' || event.includes('*') || event.startsWith('xstate.'))
         refuse(id, `event "${event}" in state "${node.key}"`);
       byEvent.set(
         event,
-        definitions.map((definition, index) => compileBranch(id, implementations, node.key, event, index, definition)),
+        definitions.map((definition, index) => {
+          const [target] = definition.target ?? [];
+          if (target !== undefined && root.states[target.key] !== target)
+            refuse(id, `target "${target.key}", which is no state, in "${node.key}" on ${event}`);
+          return compileBranch(id, implementations, node.key, event, index, definition);
+        }),
       );
     }
     byState.set(node.key, byEvent);
@@ -114,6 +120,12 @@ export function compile<State extends string, Context, Event extends { type: str
   };
 }
 
+function refuseParts(machine: string, node: StateNode, where: string): void {
+  // `after` first: XState turns it into an entry and an exit action.
+  for (const part of ['after', 'entry', 'exit', 'invoke', 'always'] as const)
+    if ((node[part]?.length ?? 0) > 0) refuse(machine, `"${part}" ${where}`);
+}
+
 function compileBranch(
   machine: string,
   implementations: Definition['implementations'],
@@ -124,10 +136,10 @@ function compileBranch(
 ): Compiled {
   const where = `"${source}" on ${event}, branch ${index}`;
   const { guard, target, actions } = definition;
-  if (guard !== undefined && typeof guard !== 'string') refuse(machine, `an unnamed or combined guard in ${where}`);
+  if (guard !== undefined && typeof guard !== 'string') refuse(machine, `a guard that is unnamed, combined or has params in ${where}`);
   if (target !== undefined && target.length !== 1) refuse(machine, `several targets in ${where}`);
   const names = actions.map((action) =>
-    typeof action === 'string' ? action : refuse(machine, `an unnamed action in ${where}`),
+    typeof action === 'string' ? action : refuse(machine, `an action that is unnamed or has params in ${where}`),
   );
   return {
     id: `${source}|${event}|${index}`,

@@ -2,8 +2,8 @@
 //
 // Start:  1 settings  2 Postgres answers, migrated  3 HTTP (health)  4 the source joins; batches flow
 // Stop (SIGTERM, SIGINT), at most 10 s:
-//   1 the source hands over no new batch; those in flight are saved and committed   2 drains in flight end
-//   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written
+//   1 no new drain starts; the source hands over no new batch, those in flight are saved and committed
+//   2 drains in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written
 // What is cut off by a kill -9 instead is found again: the fence and the position make every step repeatable.
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -135,7 +135,12 @@ export async function startService(
       void sweep().catch(() => undefined); // the next one follows
     },
   });
-  database.onConnection(() => partitions.distrust());
+  let checking: NodeJS.Timeout | undefined;
+  database.onConnection(() => {
+    partitions.distrust();
+    clearTimeout(checking); // the pool opens several at once
+    checking = setTimeout(() => void partitions.check(source).catch(() => undefined), 100).unref();
+  });
 
   const databaseWatch = watchDatabase(() => isWritable(database.sql));
   const health = createHealth({
@@ -180,8 +185,9 @@ export async function startService(
 
   const close = async (): Promise<void> => {
     for (const timer of timers) clearInterval(timer);
+    const drained = wake.stop(); // no new drain starts; what is left to drain the next sweep finds
     await source.stop(); // 1
-    await Promise.race([wake.stop(), sleep(2_000)]); // 2
+    await Promise.race([drained, sleep(1_000)]); // 2
     databaseWatch.stop();
     await server.close(); // 3
     await Promise.all([customers.close(), database.close()]); // 4

@@ -220,9 +220,13 @@ export function createPartitions(options: PartitionsOptions): Partitions {
           return undefined;
         case 'poison': {
           if (tried === undefined) return haltFor(error, tried);
-          const found = await options.findPoisons(tried, poisons).catch(() => undefined);
+          const found = await options.findPoisons(tried, poisons).catch((failure) => {
+            if (classify(failure).class !== 'defect') return undefined;
+            return failure as Error;
+          });
+          if (found instanceof Error) return haltFor(found, tried);
+          if (found === poisons) return haltFor(error, tried);
           if (found === undefined) await sleep(waitMs(INFRASTRUCTURE, failures), signal);
-          else if (found === poisons) return haltFor(error, tried);
           else poisons = found;
           return undefined;
         }

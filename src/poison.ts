@@ -7,6 +7,7 @@ import { classify } from './errors.ts';
 import type { Decoded } from './events.ts';
 import { type Routed, route } from './route.ts';
 import type { Poisons, Ran } from './run.ts';
+import { inOrder } from './save.ts';
 
 export type Probing = {
   db: Db;
@@ -48,7 +49,7 @@ export async function findPoisons(
     async function refusal(some: readonly Decoded[]): Promise<string | undefined> {
       try {
         await rolledBack(tx, async (savepoint) => {
-          await Promise.all(write(savepoint, await runOn(savepoint, route(some), found)));
+          await inOrder(write(savepoint, await runOn(savepoint, route(some), found)));
         });
         return undefined;
       } catch (error) {

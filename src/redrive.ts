@@ -4,8 +4,9 @@
 //                history under their original coordinates.
 // Does not own:  the order (order.ts), what an event does (run.ts), the bulk writes (save.ts), when it starts (wake.ts).
 //
-// R1  It locks the user's row, then its waiting rows and dead letters: several processes may drain at once. The row is
-//     written by rev, so a drain may race with any batch.
+// R1  It locks the user's row; what it releases it deletes, and counts. Several processes may drain at once, and a drain may
+//     race with any batch: whoever finds a row changed rolls back and looks again. Looking locks nothing: a user with 10,000
+//     events behind a dead letter is looked at every 10 s.
 // R2  At most 500 events per transaction; on, until a fresh read finds none that can go.
 import { createHash } from 'node:crypto';
 import { type SQL, sql } from 'drizzle-orm';
@@ -26,7 +27,7 @@ import {
   type UserRow,
   type UserWrite,
 } from './run.ts';
-import { mergedTallies, type Saver, write } from './save.ts';
+import { inOrder, mergedTallies, type Saver, write } from './save.ts';
 import { add, type Tallies, tallyResult } from './tallies.ts';
 import { readUsers } from './users.ts';
 
@@ -59,8 +60,10 @@ export async function drain(draining: Draining, userId: string): Promise<Result[
 async function drainSome(draining: Draining, tx: Tx, userId: string): Promise<Result[]> {
   const row = (await readUsers(tx, [userId], { lock: true, waitingPerUser: 0 })).get(userId)?.row;
   if (row !== undefined && row.machineVersion > VERSION) return [];
-  const queued = await lockQueue(tx, userId);
-  const went = await putInOrder(draining, tx, userId, row, queued);
+  const holds = await readHolds(tx);
+  if (holds.users.has(userId)) return [];
+  const queued = await readQueue(tx, userId);
+  const went = await putInOrder(draining, tx, row, queued, userId, holds.customers);
 
   const rest = queued.filter((item) => !went.items.has(item)).filter(({ counts }) => counts).length;
   const waiting = rest + went.results.filter((result) => result.outcome === 'dead' && result.blocks).length;
@@ -93,15 +96,15 @@ type Went = { items: Map<Item, Result>; results: Result[]; row: UserRow | undefi
 async function putInOrder(
   { decode }: Draining,
   tx: Tx,
-  userId: string,
   before: UserRow | undefined,
   queued: readonly Item[],
+  userId: string,
+  heldCustomers: ReadonlySet<string>,
 ): Promise<Went> {
   const order = nextInOrder(queued, before !== undefined, EVENTS_PER_DRAIN);
   const went: Went = { items: new Map(), results: [], row: before };
   if (order.length === 0) return went;
-  const [holds, records, known] = await Promise.all([
-    readHolds(tx),
+  const [records, known] = await Promise.all([
     readRecords(tx, order),
     readKnownCustomers(
       tx,
@@ -113,7 +116,7 @@ async function putInOrder(
     if (record === undefined)
       throw new Conflict(`the event at ${item.topic}/${item.partition}@${item.offset} is gone meanwhile`);
     const customerId = went.row === undefined ? item.customerId : went.row.customerId;
-    if (holds.users.has(userId) || (customerId !== null && holds.customers.has(customerId))) break;
+    if (customerId !== null && heldCustomers.has(customerId)) break;
     const event = decode(item, record);
     let result: Result;
     if (event.outcome === 'dead') result = buryUnreadable(event, went.row?.version ?? null);
@@ -147,7 +150,7 @@ async function move({ saver }: Draining, tx: Tx, userId: string, went: Went, use
     else resolved.push(item);
     if (item.table === 'waiting' || result.outcome !== 'dead') rows.push(result);
   }
-  await Promise.all([
+  await inOrder([
     ...write(tx, saver, { results: rows, users, customers: [] }),
     ...(released.length === 0 ? [] : [expectAll(tx.execute(deleteWaiting(released)), released.length)]),
     ...(resolved.length === 0 ? [] : [expectAll(tx.execute(resolveDeadLetters(resolved)), resolved.length)]),
@@ -207,7 +210,7 @@ export async function redriveDeadLetter(
     const { row: next, settled } = putCustomer(row, event);
     tallyResult(tallies, settled, 1);
     const customers = [{ row: { ...next, rev: (row?.rev ?? 0) + 1 }, readRev: row?.rev ?? null }];
-    await Promise.all([
+    await inOrder([
       ...write(tx, saver, { results: [settled], users: [], customers }),
       expectAll(tx.execute(resolveDeadLetters([item])), 1),
       tx.execute(addTallies(event.customerId, tallies)),
@@ -232,17 +235,16 @@ type StoredItem = {
 const COORDINATES = sql.raw('topic, partition, generation, "offset"');
 const RECORD = sql.raw('key, value, headers::text as headers, record_ms as "recordMs"');
 
-/** All that waits for a user, and its dead letters that block or are being redriven: locked, without the payloads. */
-async function lockQueue(tx: Tx, userId: string): Promise<Item[]> {
+/** All that waits for a user, and its dead letters that block or are being redriven: without the payloads. */
+async function readQueue(tx: Tx, userId: string): Promise<Item[]> {
   const [waiting, dead] = await Promise.all([
     tx.execute<StoredItem>(sql`
       select ${COORDINATES}, 'waiting' as table, type, null as code, customer_id as "customerId", at_ms as "atMs", true as blocks, 'waiting' as status
-        from waiting where user_id = ${userId} order by topic, partition, generation, "offset" for update`),
+        from waiting where user_id = ${userId}`),
     tx.execute<StoredItem>(sql`
       select ${COORDINATES}, 'dead_letters' as table, type, code, null as "customerId", blocks, status,
              coalesce((extract(epoch from occurred_at) * 1000)::bigint, record_ms) as "atMs"
-        from dead_letters where user_id = ${userId} and (status = 'redriving' or blocks and status = 'open')
-       order by topic, partition, generation, "offset" for update`),
+        from dead_letters where user_id = ${userId} and (status = 'redriving' or blocks and status = 'open')`),
   ]);
   return [...waiting, ...dead].map(itemOf);
 }

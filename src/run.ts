@@ -17,6 +17,7 @@ import {
   user as userTable,
   VERSION,
 } from '../machines/index.ts';
+import { BrokenInvariant } from './errors.ts';
 import type { CustomerEvent, DeadCode, Event, Outcome, Unreadable, UserEvent } from './events.ts';
 import type { Routed } from './route.ts';
 
@@ -134,6 +135,7 @@ export function run(routed: Routed, loaded: Loaded, options: RunOptions): Ran {
     const write = runUser(events, view, { ...loaded, created }, options, results);
     if (write !== undefined) users.push(write);
   }
+  refuseMassFailure(results);
   return { results, users, customers, records: routed.records, unkeyed: routed.unkeyed };
 }
 const UNKNOWN: UserView = { row: undefined, waiting: 0, blocking: 0, creationWaits: false };
@@ -491,6 +493,20 @@ function buryFull(event: UserEvent, limit: number, row: UserRow | undefined): Bu
 function ownStack(error: Error): string | null {
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line) && !line.includes('node:'));
   return frames.length === 0 ? null : frames.join('\n').slice(0, 8_000);
+}
+
+/** This much of one batch failing alike is a deploy or a database, not the records: the partition halts, and there are no
+ *  dead letters to clean up afterwards. Throws. */
+function refuseMassFailure(results: readonly Result[]): void {
+  for (const code of ['transition', 'sql'] as const) {
+    const failed = results.filter((result): result is Buried => result.outcome === 'dead' && result.code === code);
+    if (failed.length < 100) continue;
+    const users = new Set(failed.map(({ userId }) => userId)).size;
+    if (users >= 20)
+      throw new BrokenInvariant(
+        `${failed.length} events of ${users} users fail alike (${code}): fix or roll back, then resume`,
+      );
+  }
 }
 
 /** The words of a batch's outcomes, counted: what logs and tests look at. */

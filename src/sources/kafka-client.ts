@@ -50,6 +50,7 @@ export function openClient(settings: KafkaConnection, log: Log): Client {
       : net.connect({ host, port }, onConnect);
     socket.setKeepAlive(true, 10_000);
     socket.setNoDelay(true); // kafkajs does not: with Nagle a request waits for the acknowledgement of the one before
+    socket.setMaxListeners(0); // kafkajs writes to sockets that are still connecting, and each write listens
     sockets.set(socket, `${host}:${port}`);
     socket.once('close', () => sockets.delete(socket));
     return socket;

@@ -1,10 +1,21 @@
 // world.ts — a test's own world: a database cloned from the template, services on it, and questions about the tables.
+//
+// Signals, not sleep: `until` waits for a sentence to become true; the timers of a service in memory (the look at the
+// positions, the sweep) are turned by the test with `tick`; `blockSaves` holds a partition's save at its fence.
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { expect, inject } from 'vitest';
+import { type Database, type Db, openDatabase } from '../../db/client.ts';
 import { type Config, readConfig } from '../../src/config.ts';
+import { decoder } from '../../src/decode.ts';
+import type { UserEvent } from '../../src/events.ts';
 import { createLog, type Log } from '../../src/log.ts';
 import { type Service, startService } from '../../src/main.ts';
+import { drain } from '../../src/redrive.ts';
+import { put, type Result, type UserRow } from '../../src/run.ts';
+import { readUsers } from '../../src/users.ts';
 import { createMemoryLog, createMemorySource, type MemoryLog, type MemorySource } from './memory-source.ts';
 import { TEMPLATE } from './servers.ts';
 
@@ -13,23 +24,42 @@ export type World = {
   settings: Record<string, string>;
   config(over?: Record<string, string>): Config;
   sql: postgres.Sql;
+  /** For the functions of `operate.ts` and others that take one. */
+  db: Db;
   /** The log that memory services of this world read. */
   log: MemoryLog;
   /** A service on the log in memory: the test delivers its batches. It has no Kafka, but everything else. */
-  service(over?: Record<string, string>): Promise<MemoryService>;
+  service(over?: Record<string, string>, source?: MemorySource): Promise<MemoryService>;
   /** A service on the real Kafka of the shared servers. */
   kafkaService(over?: Record<string, string>): Promise<Service>;
-  /** *Nothing vanishes*, tallies and versions: the sentences that hold at all times, over all tables. */
+  /** What a wake does for one user, awaited: releases what may go. */
+  drain(userId: string): Promise<Result[]>;
+  /** The next saves of a partition stop at their fence, having read all they need, until `release`. */
+  blockSaves(topic: string, partition?: number): Promise<Block>;
+  /** *Nothing vanishes*, tallies, versions, and the fold of the history: what holds at all times, over all tables. */
   expectSound(): Promise<void>;
   close(): Promise<void>;
 };
-export type MemoryService = Service & { source: MemorySource };
+export type MemoryService = Service & {
+  source: MemorySource;
+  /** Its look at the positions (every 5 s) and its sweep (every 10 s), now. */
+  tick(): void;
+};
+export type Block = {
+  /** Resolves when `saves` of them stand at the fence. */
+  reached(saves?: number): Promise<void>;
+  release(): Promise<void>;
+};
 
 /** What a service logged, for the tests that ask. */
 export type Lines = { lines: Record<string, unknown>[] };
 
-export async function createWorld(over: Record<string, string> = {}): Promise<World & Lines> {
-  const shared = inject('settings');
+/** `own`: the settings of servers that the test started itself; their template database is made on the way. */
+export async function createWorld(
+  over: Record<string, string> = {},
+  own?: Record<string, string>,
+): Promise<World & Lines> {
+  const shared = own ?? inject('settings');
   const name = `world_${randomBytes(6).toString('hex')}`;
   const { database } = readConfig(shared, { need: ['database'], file: null });
   const connect = (to: string) =>
@@ -43,17 +73,19 @@ export async function createWorld(over: Record<string, string> = {}): Promise<Wo
       onnotice: () => {},
     });
   const admin = connect('postgres');
-  await admin.unsafe(`create database ${name} template ${TEMPLATE}`);
+  await admin.unsafe(own === undefined ? `create database ${name} template ${TEMPLATE}` : `create database ${name}`);
   const sql = connect(name);
   const { REDIS_URL: _, ...withoutRedis } = shared;
-  const settings = {
-    ...{ ...withoutRedis, DB_DATABASE: name, KAFKA_GROUP_ID: name, DB_MIGRATE: 'false', HTTP_PORT: '0' },
-    ...{ LOG_EVENTS: 'all', LOG_LEVEL: 'debug', ...over },
+  const settings: Record<string, string> = {
+    ...{ ...withoutRedis, DB_DATABASE: name, KAFKA_GROUP_ID: name, HTTP_PORT: '0' },
+    ...{ DB_MIGRATE: String(own !== undefined), LOG_EVENTS: 'all', LOG_LEVEL: 'debug', ...over },
   };
   const services: Service[] = [];
   const lines: Record<string, unknown>[] = [];
   const log = createMemoryLog();
   const config = (more: Record<string, string> = {}) => readConfig({ ...settings, ...more }, { file: null });
+  let tools: Database | undefined;
+  const database_ = () => (tools ??= openDatabase(config().database));
 
   async function start(more: Record<string, string>, source?: MemorySource): Promise<Service> {
     const chosen = config(more);
@@ -64,19 +96,44 @@ export async function createWorld(over: Record<string, string> = {}): Promise<Wo
 
   return {
     ...{ settings, config, sql, log, lines },
-    async service(more = {}) {
-      const source = createMemorySource(log);
-      return Object.assign(await start(more, source), { source });
+    get db() {
+      return database_().db;
+    },
+    async service(more = {}, source = createMemorySource(log)) {
+      const timers: (() => void)[] = [];
+      const service = await heldTimers.run(timers, () => start(more, source));
+      return Object.assign(service, { source, tick: () => timers.forEach((act) => act()) });
     },
     kafkaService: (more = {}) => start(more),
-    expectSound: () => expectSound(sql),
+    drain(userId) {
+      const { kafka, limits } = config();
+      const saver = { instance: 'test', clusterId: log.clusterId, group: kafka.groupId, serviceVersion: 'test' };
+      const decode = decoder({ keys: kafka.keys, ...limits });
+      return drain({ db: database_().db, saver, decode, waitingPerUser: limits.waitingPerUser }, userId);
+    },
+    blockSaves: (topic, partition = 0) => blockSaves(sql, topic, partition),
+    expectSound: () => expectSound(sql, database_().db),
     async close() {
       await Promise.all(services.map((service) => service.stop()));
+      await tools?.close();
       await sql.end();
       await admin.unsafe(`drop database ${name} with (force)`);
       await admin.end();
     },
   };
+}
+
+/** Tries until it does not throw. What still throws after `withinMs` is the failure. */
+export async function until<T>(check: () => T | Promise<T>, withinMs = 15_000): Promise<T> {
+  const deadline = Date.now() + withinMs;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+    await sleep(10);
+  }
 }
 
 function logInto(lines: Record<string, unknown>[], config: Config): Log {
@@ -87,8 +144,45 @@ function logInto(lines: Record<string, unknown>[], config: Config): Log {
   );
 }
 
+// The intervals that a service in memory starts are kept for `tick` instead of run.
+const heldTimers = new AsyncLocalStorage<(() => void)[]>();
+const realSetInterval = globalThis.setInterval;
+globalThis.setInterval = ((act: () => void, ms?: number, ...args: unknown[]) => {
+  const held = heldTimers.getStore();
+  if (held === undefined || ms === undefined || ms < 5_000) return realSetInterval(act as never, ms, ...args);
+  held.push(act);
+  return realSetInterval(() => {}, 2 ** 31 - 1).unref();
+}) as typeof setInterval;
+
+async function blockSaves(sql: postgres.Sql, topic: string, partition: number): Promise<Block> {
+  const locked = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const ended = sql.begin(async (tx) => {
+    const rows = await tx`select 1 from positions where topic = ${topic} and partition = ${partition} for update`;
+    if (rows.length === 0) locked.reject(new Error(`there is no position of ${topic}/${partition} to lock yet`));
+    locked.resolve();
+    await released.promise;
+  });
+  await locked.promise;
+  return {
+    async reached(saves = 1) {
+      await until(async () => {
+        // Behind the first one the others wait for its place in the queue of the row.
+        const [row] = await sql`
+          select count(distinct l.pid)::int as n from pg_locks l join pg_stat_activity a using (pid)
+           where not l.granted and a.datname = current_database() and a.query like '%positions%'`;
+        expect(row?.n).toBeGreaterThanOrEqual(saves);
+      });
+    },
+    async release() {
+      released.resolve();
+      await ended;
+    },
+  };
+}
+
 /** The sentences that hold in every database of this service, whatever happened to it. */
-export async function expectSound(sql: postgres.Sql): Promise<void> {
+export async function expectSound(sql: postgres.Sql, db: Db): Promise<void> {
   // Nothing vanishes: every record handled is in exactly one place.
   expect(await sql`select topic, partition, missing from accounting where missing <> 0`).toEqual([]);
   expect(
@@ -130,4 +224,69 @@ export async function expectSound(sql: postgres.Sql): Promise<void> {
       select 'state|' || state, count(*) from users group by 1) x
      order by key collate "C"`;
   expect([...tallies]).toEqual([...counted]);
+  await expectFolded(sql, db);
+}
+
+type Told = {
+  topic: string;
+  partition: number;
+  generation: number;
+  offset: string;
+  userId: string;
+  version: number;
+  type: UserEvent['type'];
+  outcome: string;
+  fromState: string;
+  toState: string;
+  transition: string | null;
+  drift: boolean;
+  event: string;
+  facts: { hash: string; atMs?: number; customerKnown?: true };
+  occurredAt: Date;
+};
+
+/** The history of each user, folded from nothing in version order, is its row: ring and marks included (P1). */
+async function expectFolded(sql: postgres.Sql, db: Db): Promise<void> {
+  const told = await sql<Told[]>`
+    select topic, partition, generation, "offset", user_id as "userId", version, type, outcome, from_state as "fromState",
+           to_state as "toState", transition, drift, event::text as event, facts, occurred_at as "occurredAt"
+      from history where user_id is not null order by user_id, version`;
+  const folded = new Map<string, UserRow>();
+  const wrong: string[] = [];
+  for (const row of told) {
+    const before = folded.get(row.userId);
+    const result = put(before, eventOf(row), row.facts.customerKnown === true);
+    if (!('row' in result)) {
+      wrong.push(`${row.userId}@${row.version}: waits`);
+      continue;
+    }
+    const { outcome, version, from, to, transition, drift } = result.settled;
+    const mine = JSON.stringify([outcome, version, from, to, transition, drift]);
+    const saved = JSON.stringify([row.outcome, row.version, row.fromState, row.toState, row.transition, row.drift]);
+    if (mine !== saved) wrong.push(`${row.userId}: folded ${mine}, saved ${saved}`);
+    folded.set(row.userId, result.row);
+  }
+  expect(wrong).toEqual([]);
+  const ids = [...(await sql<{ id: string }[]>`select user_id as id from users`)].map(({ id }) => id);
+  const rows = await readUsers(db, ids, { lock: false, waitingPerUser: 1 });
+  expect(rows.size).toBeGreaterThanOrEqual(ids.length);
+  for (const id of ids) {
+    const [mine, saved] = [folded.get(id), rows.get(id)?.row].map((row) => row && comparable(row));
+    expect(mine).toEqual(saved);
+  }
+}
+
+function eventOf(row: Told): UserEvent {
+  const payload = JSON.parse(row.event);
+  const occurredAtMs = row.occurredAt.getTime();
+  const source = row.generation === 0 ? `${row.topic}/${row.partition}` : `${row.topic}/${row.partition}#${row.generation}`;
+  return {
+    ...{ type: row.type, payload, userId: row.userId, customerId: payload.customerAccountId ?? null, source },
+    ...{ hash: row.facts.hash, occurredAtMs, atMs: row.facts.atMs ?? occurredAtMs },
+    record: { offset: BigInt(row.offset) },
+  } as UserEvent;
+}
+
+function comparable({ rev: _, waiting: __, createdAt, deletedAt, ...row }: UserRow) {
+  return { ...row, createdAt: Date.parse(createdAt), deletedAt: deletedAt === null ? null : Date.parse(deletedAt) };
 }
