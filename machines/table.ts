@@ -136,7 +136,8 @@ function compileBranch(
 ): Compiled {
   const where = `"${source}" on ${event}, branch ${index}`;
   const { guard, target, actions } = definition;
-  if (guard !== undefined && typeof guard !== 'string') refuse(machine, `a guard that is unnamed, combined or has params in ${where}`);
+  if (guard !== undefined && typeof guard !== 'string')
+    refuse(machine, `a guard that is unnamed, combined or has params in ${where}`);
   if (target !== undefined && target.length !== 1) refuse(machine, `several targets in ${where}`);
   const names = actions.map((action) =>
     typeof action === 'string' ? action : refuse(machine, `an action that is unnamed or has params in ${where}`),

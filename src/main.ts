@@ -7,8 +7,7 @@
 // What is cut off by a kill -9 instead is found again: the fence and the position make every step repeatable.
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { sql } from 'drizzle-orm';
-import { migrate, openDatabase, type Tx } from '../db/client.ts';
+import { openDatabase, type Tx } from '../db/client.ts';
 import { createServer } from './api/server.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createCustomers } from './customers.ts';
@@ -21,14 +20,13 @@ import { createEventLog, createLog, type EventLine, type Log } from './log.ts';
 import { createPartitions, type PartitionFacts } from './partitions.ts';
 import { pipeline, type Work } from './pipeline.ts';
 import { findPoisons } from './poison.ts';
-import { isFirstStart, makePositions, readTallies } from './positions.ts';
+import { readTallies } from './positions.ts';
+import { applyFrom, readyDatabase } from './ready.ts';
 import { drain } from './redrive.ts';
-import { INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
+import { sleep } from './retry.ts';
 import { type Result, run } from './run.ts';
 import { type Saver, save, saveLocked, write } from './save.ts';
-import { fileSource } from './sources/file.ts';
-import { kafkaSource } from './sources/kafka.ts';
-import { assertPatched, kafkaStatus } from './sources/kafka-client.ts';
+import { openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
 import { createUserMemory } from './users.ts';
 import { SERVICE_VERSION } from './version.ts';
@@ -54,7 +52,7 @@ export async function startService(
   config: Config,
   log: Log,
   signal: AbortSignal,
-  source: Source = openSource(config, log),
+  source: Source = openSource(config, log, MOST_RECORDS_PER_SAVE),
 ): Promise<Service> {
   for (const warning of config.warnings) log.warn(warning);
   const instance = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
@@ -64,8 +62,12 @@ export async function startService(
   const { db } = database;
   const memory = createUserMemory(config.limits.usersInMemory);
   const customers = createCustomers({
-    ...{ redisUrl: config.redis.url, secret: config.hashSecret, redisTtlMs: REDIS_TTL_MS, log },
-    ...{ l1Size: config.limits.customersInMemory, l1TtlMs: config.limits.customersTtlMs },
+    redisUrl: config.redis.url,
+    secret: config.hashSecret,
+    redisTtlMs: REDIS_TTL_MS,
+    log,
+    l1Size: config.limits.customersInMemory,
+    l1TtlMs: config.limits.customersTtlMs,
   });
   if (config.redis.url === undefined) log.info('REDIS_URL is not set: customers are read from Postgres');
 
@@ -86,7 +88,8 @@ export async function startService(
   );
 
   const wake = createWake({
-    ...{ db, log },
+    db,
+    log,
     drain: (userId) => drain({ db, saver, decode, waitingPerUser }, userId),
     drained(userId, results) {
       memory.forget([userId]);
@@ -115,7 +118,11 @@ export async function startService(
 
   let tooMuch: string | null = null;
   const partitions = createPartitions({
-    ...{ db, instance, handle, log, maxBatchRecords: MOST_RECORDS_PER_SAVE },
+    db,
+    instance,
+    handle,
+    log,
+    maxBatchRecords: MOST_RECORDS_PER_SAVE,
     findPoisons: (work, known) =>
       findPoisons(
         {
@@ -154,7 +161,8 @@ export async function startService(
             const { redis } = customers.facts();
             return redis.state === 'ok';
           },
-    ...{ sessionTimeoutMs: config.kafka.sessionTimeoutMs, rebalanceTimeoutMs: config.kafka.rebalanceTimeoutMs },
+    sessionTimeoutMs: config.kafka.sessionTimeoutMs,
+    rebalanceTimeoutMs: config.kafka.rebalanceTimeoutMs,
   });
   const server = createServer({ ...config.http, health, log });
   const url = await server.listen();
@@ -210,94 +218,6 @@ export async function startService(
 
 function advance({ place, from, to, leaderEpoch, records }: Work) {
   return { place, from, to, leaderEpoch, tail: records.at(-1) };
-}
-
-function openSource(config: Config, log: Log): Source {
-  const { kafka, file } = config;
-  if (file.folder !== undefined)
-    return fileSource(
-      {
-        ...{
-          folder: file.folder,
-          topics: kafka.topics,
-          follow: true,
-          concurrentPartitions: kafka.concurrentPartitions,
-        },
-        ...{ maxRecords: MOST_RECORDS_PER_SAVE, maxBytes: kafka.maxBytesPerPartition, pollMs: kafka.maxWaitMs },
-      },
-      log,
-    );
-  assertPatched();
-  return kafkaSource(kafkaSettings(config), log);
-}
-
-/** What the Kafka client needs of the settings. */
-export function kafkaSettings({ kafka }: Config) {
-  const { saslMechanism: mechanism, saslUsername: username = '', saslPassword: password = '' } = kafka;
-  return {
-    ...kafka,
-    brokers: [...kafka.brokers],
-    topics: [...kafka.topics],
-    minBytes: 1,
-    partitions: (topic: string) => (topic === 'user-events' ? 12 : 4),
-    ...(mechanism === undefined ? {} : { sasl: { mechanism, username, password } }),
-  };
-}
-
-/** KAFKA_FROM counts only before anything was read, for the partitions that exist then. */
-async function applyFrom(config: Config, log: Log, db: Parameters<typeof isFirstStart>[0]): Promise<void> {
-  const { from } = config.kafka;
-  if (from === 'earliest' || config.file.folder !== undefined || !(await isFirstStart(db))) return;
-  const { clusterId, partitions } = await kafkaStatus(kafkaSettings(config), log);
-  const wanted = partitions.map(({ topic, partition, logStart, logEnd, committed }) => {
-    const at = from === 'latest' ? logEnd : committed === null || committed < logStart ? logStart : committed;
-    return { topic, partition, clusterId, at };
-  });
-  const made = await makePositions(db, wanted);
-  log.info({ from, partitions: made.length }, 'first start of this group: KAFKA_FROM decides where it begins');
-}
-
-/** Waits for Postgres with a clear line, then migrates unless DB_MIGRATE=false. */
-async function readyDatabase({ database }: Config, log: Log, signal: AbortSignal): Promise<void> {
-  const owner = database.ownerUser === undefined ? {} : { user: database.ownerUser, password: database.ownerPassword };
-  for (let attempt = 1; ; attempt++) {
-    try {
-      if (database.migrate) await migrate({ ...database, ...owner });
-      await checkDatabase(database);
-      return;
-    } catch (error) {
-      if (error instanceof NotUsable) throw error;
-      log.warn(
-        { ...describe(error), host: database.host, port: database.port, attempt },
-        `waiting for Postgres at ${database.host}:${database.port} (${describe(error)['exception.message']}); trying again`,
-      );
-      await sleep(Math.min(waitMs(INFRASTRUCTURE, attempt), 2_000), signal);
-      signal.throwIfAborted();
-    }
-  }
-}
-
-/** The database can be reached, and is none that this service may use; the text says what to do. */
-class NotUsable extends Error {}
-
-async function checkDatabase(settings: Config['database']): Promise<void> {
-  const { db, close } = openDatabase({ ...settings, connections: 1 });
-  try {
-    const [row] = await db.execute<{ replica: boolean; commit: string; migrated: boolean }>(sql`
-      select pg_is_in_recovery() as replica, current_setting('synchronous_commit') as commit, to_regclass('positions') is not null as migrated`);
-    if (!row?.migrated)
-      throw new NotUsable('The tables are missing: run `npm run db:migrate`, or start with DB_MIGRATE=true.');
-    if (row.replica)
-      throw new NotUsable(
-        'This Postgres is a replica: positions are never read from one. Point DB_HOST at the primary.',
-      );
-    if (row.commit === 'off' || row.commit === 'local')
-      throw new NotUsable(
-        `synchronous_commit is ${row.commit}: a saved position could be lost while its Kafka commit stays. Set it to on.`,
-      );
-  } finally {
-    await close();
-  }
 }
 
 function lineOf(result: Result): EventLine {

@@ -356,16 +356,14 @@ export function createPartitions(options: PartitionsOptions): Partitions {
 
 function newPartition(topic: string, partition: number): Partition {
   return {
-    ...{
-      topic,
-      partition,
-      row: undefined,
-      furthest: undefined,
-      busy: false,
-      fenced: 0,
-      gaps: 0,
-      waitingSince: undefined,
-    },
+    topic,
+    partition,
+    row: undefined,
+    furthest: undefined,
+    busy: false,
+    fenced: 0,
+    gaps: 0,
+    waitingSince: undefined,
     counts: { fenced: 0, conflicts: 0, retries: 0, replayed: 0, gaps: 0 },
   };
 }

@@ -273,7 +273,10 @@ async function readRecords(tx: Tx, items: readonly Item[]): Promise<Map<string, 
 function recordOf({ offset, key, value, headers, recordMs }: StoredRecord & { offset: string }): SourceRecord {
   const pairs = JSON.parse(headers) as [string, string | null][];
   return {
-    ...{ offset: BigInt(offset), timestampMs: Number(recordMs), key, value },
+    offset: BigInt(offset),
+    timestampMs: Number(recordMs),
+    key,
+    value,
     headers: pairs.map(([name, text]) => [
       Buffer.from(name, 'base64').toString(),
       text === null ? null : Buffer.from(text, 'base64'),

@@ -443,8 +443,15 @@ export function putCustomer(
   const facts: Facts = { hash: event.hash };
   if (event.atMs !== event.occurredAtMs) facts.atMs = event.atMs;
   const settled = (outcome: FinalOutcome): Settled => ({
-    ...{ outcome, event, customerId: event.customerId, version: null, from: null, to: null, transition: null },
-    ...{ drift: false, facts },
+    outcome,
+    event,
+    customerId: event.customerId,
+    version: null,
+    from: null,
+    to: null,
+    transition: null,
+    drift: false,
+    facts,
   });
   const mark = row && { atMs: row.atMs, source: row.source, offset: BigInt(row.offset) };
   if (row !== undefined && mark !== undefined && isStale(event, mark)) return { row, settled: settled('stale') };
@@ -476,16 +483,30 @@ export function buryUnreadable(event: Unreadable, userVersion: number | null): B
 }
 function buryPoison(event: Event, sqlstate: string, row: UserRow | undefined): Buried {
   return {
-    ...{ outcome: 'dead', event, stage: 'save', code: 'sql', class: sqlstate, stack: null },
+    outcome: 'dead',
+    event,
+    stage: 'save',
+    code: 'sql',
+    class: sqlstate,
+    stack: null,
     message: `Postgres refused the rows of this event with SQLSTATE ${sqlstate}`,
-    ...{ blocks: event.userId !== null, userId: event.userId, userVersion: row?.version ?? null },
+    blocks: event.userId !== null,
+    userId: event.userId,
+    userVersion: row?.version ?? null,
   };
 }
 function buryFull(event: UserEvent, limit: number, row: UserRow | undefined): Buried {
   return {
-    ...{ outcome: 'dead', event, stage: 'run', code: 'waiting-full', class: null, stack: null },
+    outcome: 'dead',
+    event,
+    stage: 'run',
+    code: 'waiting-full',
+    class: null,
+    stack: null,
     message: `${limit} events of this user wait already`,
-    ...{ blocks: true, userId: event.userId, userVersion: row?.version ?? null },
+    blocks: true,
+    userId: event.userId,
+    userVersion: row?.version ?? null,
   };
 }
 

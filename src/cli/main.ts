@@ -2,16 +2,42 @@
 //
 // Reads go straight to Postgres and Kafka with the settings of the environment, and what changes something calls the same
 // functions as the service: all of it works while no service runs.
-import { existsSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { SERVICE_VERSION } from '../version.ts';
 import { EXIT, examples, explain } from './command.ts';
+import { registerConfig } from './config.ts';
+import { registerDb } from './db.ts';
+import { registerDeadLetters } from './dead-letters.ts';
+import { registerDemo } from './demo.ts';
 import { addEnvFile } from './env-file.ts';
+import { registerHolds } from './holds.ts';
+import { registerMachine } from './machine.ts';
 import { clean } from './output.ts';
+import { registerPartitions } from './partitions.ts';
+import { registerSend } from './send.ts';
+import { registerStack } from './stack.ts';
 import { registerStart } from './start.ts';
+import { registerStatus } from './status.ts';
+import { registerUsers } from './users.ts';
+
+/** In the order of `--help`: run it, feed it, look, act. */
+const GROUPS = [
+  registerStart,
+  registerDemo,
+  registerStack,
+  registerSend,
+  registerStatus,
+  registerUsers,
+  registerDeadLetters,
+  registerHolds,
+  registerPartitions,
+  registerMachine,
+  registerDb,
+  registerConfig,
+];
 
 /** The whole tree. Ends nothing by itself: what goes wrong is thrown. */
-export async function createProgram(): Promise<Command> {
+export function createProgram(): Command {
   const program = new Command('user-lifecycle')
     .description('Users of other services, as actors: runs the service and shows what it did.')
     .version(SERVICE_VERSION)
@@ -27,31 +53,21 @@ export async function createProgram(): Promise<Command> {
       if (envFile !== undefined) addEnvFile(envFile);
       if (color === false) process.env.NO_COLOR = '1';
     });
-  registerStart(program);
-  await registerLater(program);
+  for (const register of GROUPS) register(program);
   return program;
-}
-
-// Until both files exist.
-async function registerLater(program: Command): Promise<void> {
-  for (const name of ['demo', 'stack'] as const) {
-    const file = new URL(`${name}.ts`, import.meta.url);
-    if (!existsSync(file)) continue;
-    const { [name === 'demo' ? 'registerDemo' : 'registerStack']: register } = await import(file.href);
-    register(program);
-  }
 }
 
 if (import.meta.main) await main(process.argv);
 
-async function main(argv: string[]): Promise<void> {
+/** Runs one command and ends the process with its exit code. */
+export async function main(argv: string[]): Promise<void> {
   // A closed pipe (`| head`) is nobody's mistake.
   for (const stream of [process.stdout, process.stderr])
     stream.on('error', (error: NodeJS.ErrnoException) =>
       process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed),
     );
   try {
-    await (await createProgram()).parseAsync(argv);
+    await createProgram().parseAsync(argv);
   } catch (error) {
     process.exitCode = await endOf(error);
   }

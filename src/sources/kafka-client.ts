@@ -59,7 +59,7 @@ export function openClient(settings: KafkaConnection, log: Log): Client {
     brokers: settings.brokers,
     clientId: settings.clientId,
     ...(settings.ssl ? { ssl: settings.ssl } : {}),
-    ...(settings.sasl ? { sasl: settings.sasl as KafkaConfig['sasl'] & object } : {}),
+    ...(settings.sasl ? { sasl: copyOf(settings.sasl) } : {}),
     connectionTimeout: CONNECT_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     retry: RETRY,
@@ -80,11 +80,17 @@ export function openClient(settings: KafkaConnection, log: Log): Client {
   };
 }
 
+/** kafkajs keeps the first user and password in the object that it is given: one that was shared, or copied from it with a
+ *  new password, would go on with the old one. */
+function copyOf({ mechanism, username, password }: KafkaConnection['sasl'] & object): KafkaConfig['sasl'] & object {
+  return { mechanism, username, password } as KafkaConfig['sasl'] & object;
+}
+
 /** What kafkajs says in the course of its normal work, at error level: a rebalance, a coordinator that moves or is not
  *  ready (a fresh broker's first answer), brokers that are away (we say so once, not at every attempt), a transaction
  *  that is still ending; and what we threw ourselves. */
 const DAILY =
-  /calling eachBatch|rebalanc|coordinator|not aware of this member|connection|connect to|no longer available|ECONN|closed|timed out|concurrent transactions|^Response |^Restarting|^Crash|leader/i;
+  /calling eachBatch|authenticat|rebalanc|coordinator|not aware of this member|connection|connect to|no longer available|ECONN|closed|timed out|concurrent transactions|^Response |^Restarting|^Crash|leader/i;
 
 function writeLine(log: Log, { namespace, level, log: entry }: LogEntry): void {
   const { message, timestamp: _, logger: __, stack: ___, ...fields } = entry;
@@ -210,12 +216,12 @@ export async function readStatus(admin: Admin, groupId: string, topics: readonly
     ...known.map((topic) => admin.fetchTopicOffsets(topic)),
   ]);
   const offsets = new Map(
-    committed.flatMap(({ topic, partitions }) => partitions.map((p) => [`${topic}/${p.partition}`, BigInt(p.offset)])),
+    committed.flatMap(({ topic, partitions }) => partitions.map((p) => [keyOf({ topic, ...p }), BigInt(p.offset)])),
   );
   const partitions = known.flatMap((topic, i) =>
     (logs[i] ?? [])
       .map(({ partition, low, high }) => {
-        const offset = offsets.get(`${topic}/${partition}`) ?? -1n;
+        const offset = offsets.get(keyOf({ topic, partition })) ?? -1n;
         const logStart = BigInt(low);
         return { topic, partition, logStart, logEnd: BigInt(high), committed: offset < 0n ? null : offset };
       })
@@ -241,7 +247,8 @@ export type OutgoingRecord = {
 export type Coordinates = TopicPartition & { offset: bigint };
 export type Producer = {
   /** Resolves when all replicas have the records, with their coordinates in the order given. Records of one partition
-   *  keep their order as long as one send waits for the one before. */
+   *  keep their order as long as one send waits for the one before. A failed attempt may have written some of them: they
+   *  are then there twice. */
   send(records: readonly OutgoingRecord[]): Promise<Coordinates[]>;
   close(): Promise<void>;
 };
@@ -271,20 +278,25 @@ export async function connectProducer(settings: KafkaConnection, log: Log): Prom
   });
 
   async function sendSome(records: readonly OutgoingRecord[]): Promise<Coordinates[]> {
-    const messages = records.map(toMessage);
-    const topicMessages = Map.groupBy(messages, (_, i) => records[i]?.topic as string);
-    const sent = await producer.sendBatch({
-      topicMessages: [...topicMessages].map(([topic, messages]) => ({ topic, messages })),
-    });
-    const next = new Map(
-      sent.map(({ topicName, partition, baseOffset }) => [`${topicName}/${partition}`, BigInt(baseOffset ?? -1)]),
-    );
-    return records.map(({ topic }, i) => {
-      const partition = chosen.get(messages[i] as Message) as number;
-      const offset = next.get(`${topic}/${partition}`) as bigint;
-      next.set(`${topic}/${partition}`, offset + 1n);
-      return { topic, partition, offset };
-    });
+    const messages = records.map((record) => ({ topic: record.topic, message: toMessage(record) }));
+    const coordinates = new Map<Message, Coordinates>();
+    // kafkajs resolves although it left partitions out, when their leader moved between an attempt and its retry to a
+    // broker that had answered already (seen with brokers paused): what has no offset is sent again.
+    for (let rest = messages; rest.length > 0; rest = messages.filter(({ message }) => !coordinates.has(message))) {
+      const topicMessages = [...Map.groupBy(rest, ({ topic }) => topic)].map(([topic, some]) => {
+        return { topic, messages: some.map(({ message }) => message) };
+      });
+      const sent = await producer.sendBatch({ topicMessages });
+      const next = new Map(sent.map((one) => [keyOf({ ...one, topic: one.topicName }), BigInt(one.baseOffset ?? -1)]));
+      for (const { topic, message } of rest) {
+        const place = { topic, partition: chosen.get(message) as number };
+        const offset = next.get(keyOf(place));
+        if (offset === undefined) continue;
+        next.set(keyOf(place), offset + 1n);
+        coordinates.set(message, { ...place, offset });
+      }
+    }
+    return messages.map(({ message }) => coordinates.get(message) as Coordinates);
   }
 
   return {
@@ -358,6 +370,7 @@ export function assertPatched(patches = PATCHES): void {
   }
 }
 
+export const keyOf = ({ topic, partition }: TopicPartition) => `${topic}/${partition}`;
 export const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
 /** Pauses that double from 250 ms to 5 s, with jitter, and end at once when `signal` aborts. */

@@ -27,6 +27,7 @@ import {
   findUnlikeMembers,
   fromHeaders,
   type KafkaConnection,
+  keyOf,
   type Log,
   openClient,
   readStatus,
@@ -52,6 +53,8 @@ export type MemberSettings = KafkaConnection & {
 /** How long `leave` lets batches in flight run before it aborts them, and before it cuts the connections. */
 const FINISH_MS = 8_000;
 const LEAVE_MS = 9_500;
+/** How soon partitions that were added to a topic are noticed (kafkajs: 5 minutes). One small request. */
+const METADATA_MS = 60_000;
 
 type Held = TopicPartition & {
   mode: 'settling' | 'running' | 'halted';
@@ -113,6 +116,7 @@ export class Member {
       maxWaitTimeInMs: settings.maxWaitMs,
       minBytes: settings.minBytes,
       maxBytesPerPartition: settings.maxBytesPerPartition,
+      metadataMaxAge: METADATA_MS,
       allowAutoTopicCreation: false,
       // One way back from a crash, ours (K4): a restart of kafkajs' own can not be stopped while it is on its way.
       retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5, restartOnFailure: async () => false },
@@ -448,5 +452,3 @@ const REJOIN = new Set([
   ...['UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID'],
 ]);
 const asksToRejoin = (error: unknown) => REJOIN.has((error as { type?: string }).type ?? '');
-
-const keyOf = ({ topic, partition }: TopicPartition) => `${topic}/${partition}`;

@@ -1,0 +1,169 @@
+// dead-letters.ts — `dead-letters list|show`: records that could not be used. What is done about them: settle.ts.
+import type { Command } from 'commander';
+import { limit, oneOf, rowId } from './arguments.ts';
+import { act, examples, Failure } from './command.ts';
+import {
+  DEAD_LETTER_STATUSES,
+  type DeadLetter,
+  findDeadLetters,
+  groupDeadLetters,
+  readDeadLetter,
+} from './dead-letter-rows.ts';
+import { clean, fields, place, quoted, time } from './output.ts';
+import { registerSettle } from './settle.ts';
+import { listWaiting } from './waiting.ts';
+
+export function registerDeadLetters(program: Command): void {
+  const group = program
+    .command('dead-letters')
+    .alias('dlq')
+    .description('records that could not be used: list, show, redrive, discard')
+    .addHelpText('after', examples('dlq list --group', 'dlq show 812', 'dlq redrive 812'));
+  registerList(group);
+  registerShow(group);
+  registerSettle(group);
+}
+
+type ListOptions = {
+  code?: string;
+  user?: string;
+  type?: string;
+  topic?: string;
+  status?: string;
+  limit: number;
+  group?: true;
+  waiting?: true;
+};
+
+function registerList(group: Command): void {
+  group
+    .command('list')
+    .description('the open ones, newest first')
+    .option('--code <code>', 'only this code: schema, json, transition, …')
+    .option('--type <event>', 'only this type of event')
+    .option('--user <id>', 'only this user')
+    .option('--topic <topic>', 'only from this topic')
+    .option(
+      '--status <status>',
+      `${DEAD_LETTER_STATUSES.join(', ')} or all (default: open and redriving)`,
+      oneOf([...DEAD_LETTER_STATUSES, 'all']),
+    )
+    .option('--limit <n>', 'how many at most', limit, 50)
+    .option('--group', 'one line for each code and type')
+    .option('--waiting', 'the events that wait instead: for a customer, a user, behind a dead letter, on hold')
+    .addHelpText('after', examples('dlq list', 'dlq list --group', "dlq list --waiting --user 'auth0|42'"))
+    .action(
+      act(async ({ out, database }, options: ListOptions) => {
+        if (options.waiting) return await database((at) => listWaiting(at, out, options));
+        if (options.group) {
+          const groups = await database(({ sql }) => groupDeadLetters(sql, options));
+          out.many(groups, GROUP_COLUMNS, 'No dead letters.');
+          if (groups[0] !== undefined) out.next(`dlq list --code ${groups[0].code}`);
+          return;
+        }
+        const rows = await database(({ sql }) => findDeadLetters(sql, options));
+        out.many(rows, LIST_COLUMNS, 'No dead letters.');
+        if (rows.length === options.limit) out.say(`The newest ${rows.length}; --limit shows more.`);
+        if (rows[0] !== undefined) out.next(`dlq show ${rows[0].id}`);
+      }),
+    );
+}
+
+const LIST_COLUMNS = [
+  { head: 'ID', of: (row: DeadLetter) => row.id },
+  { head: 'CODE', of: (row: DeadLetter) => row.code },
+  { head: 'EVENT', of: (row: DeadLetter) => row.type },
+  { head: 'USER', of: (row: DeadLetter) => row.userId },
+  { head: 'AT', of: place },
+  { head: 'STATUS', of: (row: DeadLetter) => (row.blocks && row.status === 'open' ? 'open, blocks' : row.status) },
+  { head: 'TRIED', of: (row: DeadLetter) => row.attempts, right: true as const },
+  { head: 'LAST', of: (row: DeadLetter) => time(row.lastFailedAt) },
+  { head: 'WHY', of: (row: DeadLetter) => row.message.slice(0, 60) },
+];
+type Group = Awaited<ReturnType<typeof groupDeadLetters>>[number];
+const GROUP_COLUMNS = [
+  { head: 'CODE', of: (row: Group) => row.code },
+  { head: 'EVENT', of: (row: Group) => row.type },
+  { head: 'COUNT', of: (row: Group) => BigInt(row.count), right: true as const },
+  { head: 'FIRST', of: (row: Group) => time(row.firstFailedAt) },
+  { head: 'LAST', of: (row: Group) => time(row.lastFailedAt) },
+  {
+    head: 'TRIED',
+    of: (row: Group) => (row.least === row.most ? row.most : `${row.least}-${row.most}`),
+    right: true as const,
+  },
+];
+
+function registerShow(group: Command): void {
+  group
+    .command('show')
+    .description('one dead letter, all that is known of it')
+    .argument('<id>', 'the number that `list` shows', rowId)
+    .option('--payload', 'its headers and value too: they may hold personal data')
+    .addHelpText('after', examples('dlq show 812', 'dlq show 812 --payload'))
+    .action(
+      act(async ({ out, database }, id: string, { payload }: { payload?: true }) => {
+        const row = await database(({ sql }) => readDeadLetter(sql, id));
+        if (row === undefined)
+          throw new Failure(`There is no dead letter ${id}. \`dlq list --status all\` shows them.`);
+        const { key, value, headers, behind, ...rest } = row;
+        const raw = {
+          key: readable(key),
+          value: readable(value),
+          headers: headers.map(([name, content]) => [name, readable(content)]),
+        };
+        out.one(payload ? { ...rest, behind, ...raw } : { ...rest, behind }, () =>
+          [
+            fields({
+              'dead letter': `${row.id}  ${row.status}`,
+              code: row.class === null ? row.code : `${row.code} (${row.class})`,
+              why: row.message,
+              stage: row.stage,
+              at: `${place(row)}${row.generation === 0 ? '' : ` generation ${row.generation}`}`,
+              event: row.type,
+              dialect: row.dialect,
+              'event id': row.eventId,
+              user: row.userId,
+              blocks: row.blocks ? `the user's later events: ${behind} wait` : 'nothing',
+              tried: `${row.attempts} times`,
+              first: time(row.firstFailedAt),
+              last: time(row.lastFailedAt),
+              'by whom': row.byWhom,
+              settled: time(row.settledAt),
+              note: row.note,
+              service: `${row.serviceVersion}, machine ${row.machineVersion}, ${row.instance}`,
+              trace: row.traceId,
+              record: `${row.size} bytes of key and value, ${headers.length} headers, sha256 ${row.sha256}`,
+            }),
+            ...(payload ? ['', ...payloadLines(raw)] : []),
+          ].join('\n'),
+        );
+        if (row.status === 'open') out.next(`dlq redrive ${id}`, `dlq discard ${id} --reason '…'`);
+        else if (row.userId !== null) out.next(`users history ${quoted(row.userId)}`);
+      }),
+    );
+}
+
+function payloadLines({
+  key,
+  value,
+  headers,
+}: {
+  key: string | null;
+  value: string | null;
+  headers: unknown[][];
+}): string[] {
+  return [
+    `key     ${key ?? '(none)'}`,
+    ...headers.map(([name, content]) => `header  ${name}: ${content ?? '(none)'}`),
+    'value',
+    value === null ? '(none)' : clean(value),
+  ];
+}
+
+/** As text where it is text; else base64. */
+function readable(bytes: Buffer | null): string | null {
+  if (bytes === null) return null;
+  const text = bytes.toString();
+  return Buffer.from(text).equals(bytes) ? text : `base64:${bytes.toString('base64')}`;
+}

@@ -1,0 +1,62 @@
+// draining.ts — what an operator's act lets go: the drains of the users concerned, and what became of their events.
+//
+// Owns:          who is drained after a redrive, a discard or a release, and the words about it. Does not own: the drain.
+//
+// The service sweeps every 10 s and would find the same users; here the operator sees the result at once.
+import type { Result } from '../run.ts';
+import type { At } from './connection.ts';
+import { count, plural } from './output.ts';
+
+/** What became of the events that went, by outcome, and how many users had any. */
+export type Went = { users: number; events: number; outcomes: Record<string, number> };
+
+const AT_ONCE = 2;
+
+export async function drainUsers(at: At, batches: AsyncIterable<readonly string[]>): Promise<Went> {
+  const [{ drain }, { drainingOf }] = await Promise.all([import('../redrive.ts'), import('./connection.ts')]);
+  const draining = await drainingOf(at);
+  const went: Went = { users: 0, events: 0, outcomes: {} };
+  for await (const batch of batches) {
+    const rest = [...batch];
+    await Promise.all(
+      Array.from({ length: AT_ONCE }, async () => {
+        for (let userId = rest.shift(); userId !== undefined; userId = rest.shift())
+          add(went, await drain(draining, userId));
+      }),
+    );
+  }
+  return went;
+}
+
+export async function* these(...userIds: readonly string[]): AsyncGenerator<readonly string[]> {
+  yield userIds;
+}
+
+const USERS_PER_QUERY = 500;
+
+/** The users of a customer that have events waiting, and those whose creation waits for it. */
+export async function* waitingFor(sql: At['sql'], customerId: string): AsyncGenerator<readonly string[]> {
+  for (let after = ''; ; ) {
+    const rows = await sql<{ userId: string }[]>`
+      select distinct w.user_id as "userId"
+        from waiting w left join users u on u.user_id = w.user_id
+       where w.user_id > ${after} and (w.customer_id = ${customerId} or u.customer_id = ${customerId})
+       order by w.user_id limit ${USERS_PER_QUERY}`;
+    yield rows.map(({ userId }) => userId);
+    if (rows.length < USERS_PER_QUERY) return;
+    after = rows.at(-1)?.userId as string;
+  }
+}
+
+function add(went: Went, results: readonly Result[]): void {
+  if (results.length > 0) went.users++;
+  went.events += results.length;
+  for (const { outcome } of results) went.outcomes[outcome] = (went.outcomes[outcome] ?? 0) + 1;
+}
+
+/** "3 events went: applied 2, dead 1" */
+export function inWords({ events, outcomes }: Went): string {
+  if (events === 0) return 'no event went';
+  const parts = Object.entries(outcomes).map(([outcome, n]) => `${outcome} ${count(n)}`);
+  return `${plural(events, 'event')} went: ${parts.join(', ')}`;
+}

@@ -1,0 +1,84 @@
+// holds.ts — `hold` and `release`: an operator's pause on one user, or on all users of one customer.
+import type { Command } from 'commander';
+import { oneOf } from './arguments.ts';
+import { act, EXIT, examples, Failure } from './command.ts';
+import type { At } from './connection.ts';
+import { drainUsers, inWords, these, waitingFor } from './draining.ts';
+import { quoted, time } from './output.ts';
+
+const KINDS = ['user', 'customer'] as const;
+type Kind = (typeof KINDS)[number];
+
+export function registerHolds(program: Command): void {
+  program
+    .command('hold')
+    .description('pauses a user or a customer: their events wait, all others flow; without arguments: the holds')
+    .argument('[kind]', 'user or customer', oneOf(KINDS))
+    .argument('[id]', 'its id')
+    .option('--reason <text>', 'why; shown to others', 'no reason given')
+    .option('--actor <name>', 'who does it (default: the user of this system)')
+    .addHelpText('after', examples('hold', "hold customer acme --reason 'bad import'", "hold user 'auth0|42'"))
+    .action(
+      act(
+        async (
+          { out, database },
+          kind: Kind | undefined,
+          id: string | undefined,
+          options: { reason: string; actor?: string },
+        ) => {
+          if (kind === undefined) {
+            const holds = await database(({ sql }) => readHolds(sql));
+            out.many(holds, HOLD_COLUMNS, 'Nothing is on hold.');
+            if (holds[0] !== undefined) out.next(`release ${holds[0].kind} ${quoted(holds[0].id)}`);
+            return;
+          }
+          if (id === undefined) throw new Failure(`Which ${kind}? \`hold ${kind} <id>\``, EXIT.usage);
+          const { reason } = options;
+          const made = await database(async ({ db }) => {
+            const [{ hold }, { actorOf }] = await Promise.all([import('../operate.ts'), import('./connection.ts')]);
+            return await hold(db, { kind, id, reason, byWhom: actorOf(options.actor) });
+          });
+          out.one({ kind, id, reason, held: true, made }, () =>
+            made
+              ? `${kind} ${id} is on hold: its events wait from the next batch on`
+              : `${kind} ${id} was on hold already`,
+          );
+          out.next(`release ${kind} ${quoted(id)}`, 'dlq list --waiting');
+        },
+      ),
+    );
+
+  program
+    .command('release')
+    .description('ends a hold; what waited goes on in its order')
+    .argument('<kind>', 'user or customer', oneOf(KINDS))
+    .argument('<id>', 'its id')
+    .addHelpText('after', examples('release customer acme', "release user 'auth0|42'"))
+    .action(
+      act(({ out, database }, kind: Kind, id: string) =>
+        database(async (at) => {
+          const { release } = await import('../operate.ts');
+          if (!(await release(at.db, { kind, id })))
+            throw new Failure(`${kind} ${id} is not on hold. \`hold\` lists the holds.`);
+          const went = await drainUsers(at, kind === 'user' ? these(id) : waitingFor(at.sql, id));
+          out.one({ kind, id, held: false, ...went }, () => `${kind} ${id} is released · ${inWords(went)}`);
+          out.next(...(kind === 'user' ? [`users show ${quoted(id)}`] : []), 'status');
+          return (went.outcomes.dead ?? 0) > 0 ? EXIT.someDead : EXIT.done;
+        }),
+      ),
+    );
+}
+
+export type HeldRow = { kind: Kind; id: string; reason: string; byWhom: string; since: string };
+
+export async function readHolds(sql: At['sql']): Promise<HeldRow[]> {
+  return await sql<HeldRow[]>`
+    select kind, id, reason, by_whom as "byWhom", since from holds order by since desc, kind, id`;
+}
+
+export const HOLD_COLUMNS = [
+  { head: 'HOLD', of: ({ kind, id }: HeldRow) => `${kind} ${id}` },
+  { head: 'REASON', of: (row: HeldRow) => row.reason },
+  { head: 'BY', of: (row: HeldRow) => row.byWhom },
+  { head: 'SINCE', of: (row: HeldRow) => time(row.since) },
+];

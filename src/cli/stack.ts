@@ -1,0 +1,64 @@
+// stack.ts — `stack`: real Kafka, Postgres and Redis on this machine, and the settings that point at them.
+//
+// Does not own: how they start and that they end with this process (dev/servers.ts).
+import { rename, rm, writeFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import type { Servers, Settings } from '../../dev/servers.ts';
+import { act, EXIT, examples, type Run } from './command.ts';
+import { type Stopping, stopOnSignals } from './signals.ts';
+
+export function registerStack(program: Command): void {
+  program
+    .command('stack')
+    .description('starts Kafka, Postgres and Redis, prints their settings, and stops them at ctrl-C')
+    .option('--write <file>', 'also writes the settings to this file, whole, once all servers answer')
+    .addHelpText('after', examples('stack --write .stack/stack.env', '--env-file .stack/stack.env status'))
+    .action(act(stack));
+}
+
+async function stack({ out }: Run, options: { write?: string }): Promise<number> {
+  const stopping = stopOnSignals(out.say);
+  const servers = await startOrStop(stopping, out.say);
+  if (servers === undefined) return EXIT.done;
+  for (const line of servers.chosen) out.say(line);
+  try {
+    if (options.write !== undefined) await writeEnv(options.write, servers.settings);
+    process.stdout.write(out.json ? `${JSON.stringify(servers.settings)}\n` : envText(servers.settings));
+    out.say('ready; ctrl-C stops all of it');
+    await stopping.asked;
+  } finally {
+    if (options.write !== undefined) await rm(options.write, { force: true }); // it would point at nothing
+    await servers.stop();
+  }
+  return EXIT.done;
+}
+
+/** Servers, or undefined when a signal came first: they then end with this process. */
+export async function startOrStop(
+  stopping: Stopping,
+  say: (text: string) => void,
+  want: { kafka?: boolean } = {},
+): Promise<Servers | undefined> {
+  const { startServers } = await import('../../dev/servers.ts');
+  return await Promise.race([startServers({ say, ...want }), stopping.asked.then(() => undefined)]);
+}
+
+/** `file` is there whole or not at all; for the owner only, it holds a password. */
+export async function writeEnv(file: string, settings: Settings): Promise<void> {
+  const half = `${file}.${process.pid}`;
+  await writeFile(half, envText(settings), { mode: 0o600 });
+  await rename(half, file);
+}
+
+/** NAME=value lines that a shell's `source` and Node's parseEnv both read. Throws on a value that they read differently. */
+export function envText(settings: Settings): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}=${quote(name, value)}\n`)
+    .join('');
+}
+
+function quote(name: string, value: string): string {
+  if (/^[\w./:@%+,=-]*$/.test(value)) return value;
+  if (!/['\n]/.test(value)) return `'${value}'`;
+  throw new Error(`${name} can not be written so that a shell and Node read the same: it has a quote or a new line`);
+}

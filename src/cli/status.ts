@@ -1,0 +1,127 @@
+// status.ts — `status`: one screen from the tallies; nothing is counted that could be large.
+import type { Command } from 'commander';
+import { act, examples } from './command.ts';
+import type { At } from './connection.ts';
+import { type HeldRow, HOLD_COLUMNS, readHolds } from './holds.ts';
+import { count, table } from './output.ts';
+import { lagOf, readPositions } from './partitions.ts';
+
+export function registerStatus(program: Command): void {
+  program
+    .command('status')
+    .description('one screen: lag, outcomes, users, dead letters, what waits, holds')
+    .addHelpText('after', examples('status', 'status --json'))
+    .action(
+      act(async ({ out, database }) => {
+        const status = await database(readStatus);
+        out.one(status, () => screen(status));
+        if (status.kafka !== 'ok') out.say(`lag unknown: ${status.kafka}`);
+        const halted = status.topics.find(({ halted }) => halted > 0);
+        if (halted !== undefined) out.next('partitions list');
+        else if (status.deadLetters.open !== '0') out.next('dlq list --group');
+        else if (status.waiting !== 0) out.next('dlq list --waiting');
+        else out.next('users show <id>', 'partitions list');
+      }),
+    );
+}
+
+export type TopicStatus = { topic: string; partitions: number; halted: number; position: string; lag: string | null };
+export type Status = {
+  /** `ok`, or why its logs are unknown. */
+  kafka: string;
+  lag: string | null;
+  topics: TopicStatus[];
+  outcomes: Record<string, number>;
+  users: Record<string, number>;
+  /** `open`: not settled, up to 1,000 counted ("1000+"); `codes`: all that were not resolved. */
+  deadLetters: { open: string; codes: Record<string, number> };
+  waiting: number;
+  unkeyed: number;
+  holds: HeldRow[];
+};
+
+async function readStatus({ sql, db, config }: At): Promise<Status> {
+  const [{ readTallies }, { logsOf }] = await Promise.all([import('../positions.ts'), import('./connection.ts')]);
+  const [tallies, positions, holds, open, { logs, why }] = await Promise.all([
+    readTallies(db),
+    readPositions(sql),
+    readHolds(sql),
+    sql<{ n: number }[]>`
+      select count(*)::int as n from (select 1 from dead_letters where status in ('open', 'redriving') limit 1001) x`,
+    logsOf(config),
+  ]);
+  const topics = [...Map.groupBy(positions, ({ topic }) => topic)].map(([topic, rows]) => ({
+    topic,
+    partitions: rows.length,
+    halted: rows.filter(({ state }) => state === 'halted').length,
+    position: sum(rows.map(({ position }) => position)) as string,
+    lag: sum(rows.map((row) => lagOf(row, logs).lag)),
+  }));
+  const outcomes = lastPart(tallies, 'event|');
+  const { waiting = 0, ...settled } = outcomes;
+  const n = open[0]?.n ?? 0;
+  return {
+    kafka: why ?? 'ok',
+    lag: sum(topics.map(({ lag }) => lag)),
+    topics,
+    outcomes: settled,
+    users: lastPart(tallies, 'state|'),
+    deadLetters: { open: n > 1_000 ? '1000+' : String(n), codes: lastPart(tallies, 'dead|') },
+    waiting,
+    unkeyed: tallies.unkeyed ?? 0,
+    holds,
+  };
+}
+
+/** The tallies below `prefix`, added up by the last part of their names; none that are 0. */
+export function lastPart(tallies: Readonly<Record<string, number>>, prefix: string): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const [key, n] of Object.entries(tallies)) {
+    if (!key.startsWith(prefix)) continue;
+    const name = key.slice(key.lastIndexOf('|') + 1);
+    sums[name] = (sums[name] ?? 0) + n;
+  }
+  return Object.fromEntries(
+    Object.entries(sums)
+      .filter(([, n]) => n !== 0)
+      .sort(([, a], [, b]) => b - a),
+  );
+}
+
+/** Null where one is unknown. */
+function sum(numbers: readonly (string | null)[]): string | null {
+  let total = 0n;
+  for (const n of numbers) {
+    if (n === null) return null;
+    total += BigInt(n);
+  }
+  return String(total);
+}
+
+export function screen({ lag, topics, outcomes, users, deadLetters, waiting, unkeyed, holds }: Status): string {
+  const halted = topics.reduce((sum, each) => sum + each.halted, 0);
+  const word = halted > 0 ? `HALTED (${halted})` : topics.length === 0 ? 'nothing read yet' : 'ok';
+  const shown = (n: string | null) => (n === null ? '?' : count(BigInt(n)));
+  const list = (of: Record<string, number>) =>
+    Object.entries(of)
+      .map(([name, n]) => `${name} ${count(n)}`)
+      .join('  ') || '-';
+  return [
+    `${word}   lag ${shown(lag)}   dead letters ${deadLetters.open}   waiting ${count(waiting)}   holds ${holds.length}`,
+    '',
+    `users         ${list(users)}`,
+    `outcomes      ${list(outcomes)}`,
+    ...(Object.keys(deadLetters.codes).length > 0 ? [`dead letters  ${list(deadLetters.codes)}`] : []),
+    ...(unkeyed > 0 ? [`without key   ${count(unkeyed)} records`] : []),
+    '',
+    table(topics, [
+      { head: 'TOPIC', of: (row) => row.topic },
+      { head: 'PARTITIONS', of: (row) => row.partitions, right: true },
+      { head: 'HALTED', of: (row) => row.halted, right: true },
+      { head: 'POSITIONS', of: (row) => BigInt(row.position), right: true },
+      { head: 'LAG', of: (row) => shown(row.lag), right: true },
+    ]).trimEnd(),
+    ...(holds.length > 0 ? ['', table(holds.slice(0, 5), HOLD_COLUMNS).trimEnd()] : []),
+    ...(holds.length > 5 ? [`and ${holds.length - 5} more: \`hold\` lists them`] : []),
+  ].join('\n');
+}

@@ -1,0 +1,69 @@
+// ready.ts — what must be true before the first batch: Postgres answers, may be used and is migrated; where a new group begins.
+//
+// Owns:          waiting for Postgres with a clear line, the checks of the server, KAFKA_FROM.
+// Does not own:  waiting for Kafka (sources/kafka.ts), the migrations themselves (db/).
+import { sql } from 'drizzle-orm';
+import { type Db, migrate, openDatabase } from '../db/client.ts';
+import type { Config } from './config.ts';
+import { describe } from './errors.ts';
+import type { Log } from './log.ts';
+import { isFirstStart, makePositions } from './positions.ts';
+import { INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
+import { kafkaStatus } from './sources/kafka-client.ts';
+import { kafkaSettings } from './sources/open.ts';
+
+/** Waits for Postgres with a clear line, then migrates unless DB_MIGRATE=false. */
+export async function readyDatabase({ database }: Config, log: Log, signal: AbortSignal): Promise<void> {
+  const owner = database.ownerUser === undefined ? {} : { user: database.ownerUser, password: database.ownerPassword };
+  for (let attempt = 1; ; attempt++) {
+    try {
+      if (database.migrate) await migrate({ ...database, ...owner });
+      await checkDatabase(database);
+      return;
+    } catch (error) {
+      if (error instanceof NotUsable) throw error;
+      log.warn(
+        { ...describe(error), host: database.host, port: database.port, attempt },
+        `waiting for Postgres at ${database.host}:${database.port} (${describe(error)['exception.message']}); trying again`,
+      );
+      await sleep(Math.min(waitMs(INFRASTRUCTURE, attempt), 2_000), signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** The database can be reached, and is none that this service may use; the text says what to do. */
+class NotUsable extends Error {}
+
+async function checkDatabase(settings: Config['database']): Promise<void> {
+  const { db, close } = openDatabase({ ...settings, connections: 1 });
+  try {
+    const [row] = await db.execute<{ replica: boolean; commit: string; migrated: boolean }>(sql`
+      select pg_is_in_recovery() as replica, current_setting('synchronous_commit') as commit, to_regclass('positions') is not null as migrated`);
+    if (!row?.migrated)
+      throw new NotUsable('The tables are missing: run `npm run db:migrate`, or start with DB_MIGRATE=true.');
+    if (row.replica)
+      throw new NotUsable(
+        'This Postgres is a replica: positions are never read from one. Point DB_HOST at the primary.',
+      );
+    if (row.commit === 'off' || row.commit === 'local')
+      throw new NotUsable(
+        `synchronous_commit is ${row.commit}: a saved position could be lost while its Kafka commit stays. Set it to on.`,
+      );
+  } finally {
+    await close();
+  }
+}
+
+/** KAFKA_FROM counts only before anything was read, for the partitions that exist then. */
+export async function applyFrom(config: Config, log: Log, db: Db): Promise<void> {
+  const { from } = config.kafka;
+  if (from === 'earliest' || config.file.folder !== undefined || !(await isFirstStart(db))) return;
+  const { clusterId, partitions } = await kafkaStatus(kafkaSettings(config), log);
+  const wanted = partitions.map(({ topic, partition, logStart, logEnd, committed }) => {
+    const at = from === 'latest' ? logEnd : committed === null || committed < logStart ? logStart : committed;
+    return { topic, partition, clusterId, at };
+  });
+  const made = await makePositions(db, wanted);
+  log.info({ from, partitions: made.length }, 'first start of this group: KAFKA_FROM decides where it begins');
+}

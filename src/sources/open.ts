@@ -1,0 +1,38 @@
+// open.ts — the source that the settings name: Kafka, or a folder of partition logs.
+import type { Config } from '../config.ts';
+import type { Log } from '../log.ts';
+import { fileSource } from './file.ts';
+import { kafkaSource } from './kafka.ts';
+import type { Source } from './source.ts';
+
+/** `mostRecords`: of one batch of a file; Kafka's are bounded by bytes. */
+export function openSource(config: Config, log: Log, mostRecords: number): Source {
+  const { kafka, file } = config;
+  if (file.folder !== undefined)
+    return fileSource(
+      {
+        folder: file.folder,
+        topics: kafka.topics,
+        follow: true,
+        concurrentPartitions: kafka.concurrentPartitions,
+        maxRecords: mostRecords,
+        maxBytes: kafka.maxBytesPerPartition,
+        pollMs: kafka.maxWaitMs,
+      },
+      log,
+    );
+  return kafkaSource(kafkaSettings(config), log);
+}
+
+/** What the Kafka client needs of the settings. */
+export function kafkaSettings({ kafka }: Config) {
+  const { saslMechanism: mechanism, saslUsername: username = '', saslPassword: password = '' } = kafka;
+  return {
+    ...kafka,
+    brokers: [...kafka.brokers],
+    topics: [...kafka.topics],
+    minBytes: 1,
+    partitions: (topic: string) => (topic === 'user-events' ? 12 : 4),
+    ...(mechanism === undefined ? {} : { sasl: { mechanism, username, password } }),
+  };
+}
