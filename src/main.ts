@@ -90,7 +90,7 @@ export async function startService(
   const wake = createWake({
     db,
     log,
-    drain: (userId) => drain({ db, saver, decode, waitingPerUser }, userId),
+    drain: (userIds) => drain({ db, saver, decode, waitingPerUser }, userIds),
     drained(userId, results) {
       memory.forget([userId]);
       for (const result of results) eventLog.record(lineOf(result));

@@ -1,6 +1,7 @@
 // order.ts — in which order the waiting events of one user go, and where they must stop. Pure.
 //
-//   A user that does not exist: the earliest creation goes first, wherever it stands; without one, nothing goes.
+//   A user that does not exist: the earliest among the sources' first creations goes first, wherever it stands; without
+//   one, nothing goes.
 //   Then the lowest timestamp among the heads of the sources; within a source the offset order (P1).
 //   A blocking dead letter stands in its own place of that order: what lies before it goes, what lies behind it waits.
 
@@ -18,16 +19,15 @@ export type Queued = {
 /** What may be put to the machine now, in order, at most `limit`; all of it assuming that each creation succeeds. */
 export function nextInOrder<Q extends Queued>(queued: readonly Q[], exists: boolean, limit: number): Q[] {
   const order: Q[] = [];
-  const rest = new Set(queued);
-  if (!exists) {
-    const creation = earliest(queued.filter(({ type }) => type === 'USER_CREATED'));
-    if (creation === undefined || creation.blocks) return [];
-    order.push(creation);
-    rest.delete(creation);
-  }
-  const sources = [...Map.groupBy(rest, (each) => `${each.topic}/${each.partition}#${each.generation}`).values()].map(
+  let sources = [...Map.groupBy(queued, (each) => `${each.topic}/${each.partition}#${each.generation}`).values()].map(
     (events) => events.sort((a, b) => (a.offset < b.offset ? -1 : 1)),
   );
+  if (!exists) {
+    const creation = earliest(sources.flatMap((events) => events.find(({ type }) => type === 'USER_CREATED') ?? []));
+    if (creation === undefined || creation.blocks) return [];
+    order.push(creation);
+    sources = sources.map((events) => events.filter((each) => each !== creation));
+  }
   const at = sources.map(() => 0);
   while (order.length < limit) {
     const heads = sources.flatMap((source, i) => source[at[i] as number] ?? []);

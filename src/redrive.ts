@@ -1,18 +1,18 @@
 // redrive.ts — the drain: the one mechanism that releases what waits, and dead letters that an operator redrives.
 //
-// Owns:          the transaction that takes one user's waiting events, puts them to the machine in order, and moves them to
-//                history under their original coordinates.
+// Owns:          the transaction that takes users' waiting events, puts them to the machine in each user's order, and moves them
+//                to history under their original coordinates.
 // Does not own:  the order (order.ts), what an event does (run.ts), the bulk writes (save.ts), when it starts (wake.ts).
 //
-// R1  It locks the user's row; what it releases it deletes, and counts. Several processes may drain at once, and a drain may
-//     race with any batch: whoever finds a row changed rolls back and looks again. Looking locks nothing: a user with 10,000
-//     events behind a dead letter is looked at every 10 s.
-// R2  At most 500 events per transaction; on, until a fresh read finds none that can go.
+// R1  It locks the users' rows in id order; what it releases it deletes, and counts. Several processes may drain at once, and
+//     a drain may race with any batch: whoever finds a row changed rolls back and looks again. Looking locks nothing else: a
+//     user with 10,000 events behind a dead letter is looked at every 10 s.
+// R2  At most 500 events per transaction, of any number of users; on, until a fresh read finds none that can go.
 import { createHash } from 'node:crypto';
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { VERSION } from '../machines/index.ts';
-import { Conflict, classify } from './errors.ts';
+import { BrokenInvariant, Conflict, classify } from './errors.ts';
 import type { Decoded, Place, SourceRecord } from './events.ts';
 import { readCustomers, readHolds, readKnownCustomers } from './load.ts';
 import { nextInOrder, type Queued } from './order.ts';
@@ -25,6 +25,7 @@ import {
   putOrBury,
   type Result,
   type UserRow,
+  type UserView,
   type UserWrite,
 } from './run.ts';
 import { inOrder, mergedTallies, type Saver, write } from './save.ts';
@@ -39,48 +40,87 @@ export type Draining = {
 };
 
 const EVENTS_PER_DRAIN = 500;
+/** Looked at in one transaction, without their payloads (P6). */
+const MOST_QUEUED = 20_000;
 
-/** Releases what may go of one user's waiting events. Returns what became of each that went. Throws what Postgres throws,
- *  and a Conflict that remains after its budget of tries. */
-export async function drain(draining: Draining, userId: string): Promise<Result[]> {
-  const results: Result[] = [];
-  for (let failures = 0; ; ) {
+/** Releases what may go of these users' waiting events. Returns what became of each that went, by user. Throws what Postgres
+ *  throws, and a Conflict that remains after its budget of tries. */
+export async function drain(draining: Draining, userIds: readonly string[]): Promise<Map<string, Result[]>> {
+  const all = new Map<string, Result[]>();
+  let rest = userIds;
+  for (let failures = 0; rest.length > 0; ) {
     try {
-      const went = await draining.db.transaction((tx) => drainSome(draining, tx, userId));
-      results.push(...went);
-      if (went.length === 0) return results;
+      const { went, again } = await draining.db.transaction((tx) => drainSome(draining, tx, rest));
+      for (const [userId, results] of went) all.set(userId, [...(all.get(userId) ?? []), ...results]);
+      rest = again;
       failures = 0;
     } catch (error) {
       if (classify(error).class !== 'conflict' || ++failures > CONFLICT.tries) throw error;
       await sleep(waitMs(CONFLICT, failures));
     }
   }
+  return all;
 }
 
-async function drainSome(draining: Draining, tx: Tx, userId: string): Promise<Result[]> {
-  const row = (await readUsers(tx, [userId], { lock: true, waitingPerUser: 0 })).get(userId)?.row;
-  if (row !== undefined && row.machineVersion > VERSION) return [];
+/** `again`: users of whom more may go, or that were not looked at. */
+async function drainSome(
+  draining: Draining,
+  tx: Tx,
+  userIds: readonly string[],
+): Promise<{ went: Map<string, Result[]>; again: string[] }> {
+  const views = await readUsers(tx, userIds, { lock: true, waitingPerUser: draining.waitingPerUser });
   const holds = await readHolds(tx);
-  if (holds.users.has(userId)) return [];
-  const queued = await readQueue(tx, userId);
-  const went = await putInOrder(draining, tx, row, queued, userId, holds.customers);
+  const { now, later } = portionOf(userIds, views);
+  const mine = now.filter((userId) => {
+    const row = views.get(userId)?.row;
+    const isHeld = holds.users.has(userId) || (row?.customerId && holds.customers.has(row.customerId));
+    return !isHeld && (row === undefined || row.machineVersion <= VERSION);
+  });
+  const queues = await readQueues(tx, mine);
+  const orders = new Map<string, Item[]>();
+  let budget = EVENTS_PER_DRAIN;
+  for (const userId of mine) {
+    const order = nextInOrder(queues.get(userId) ?? [], views.get(userId)?.row !== undefined, budget);
+    orders.set(userId, order);
+    budget -= order.length;
+  }
+  const chosen = [...orders.values()].flat();
+  const [records, known] = await Promise.all([
+    readRecords(tx, chosen),
+    readKnownCustomers(tx, [...new Set(chosen.flatMap(({ customerId }) => customerId ?? []))]),
+  ]);
+  const around = { records, known: new Set(known), heldCustomers: holds.customers };
 
-  const rest = queued.filter((item) => !went.items.has(item)).filter(({ counts }) => counts).length;
-  const waiting = rest + went.results.filter((result) => result.outcome === 'dead' && result.blocks).length;
-  const users = userWrite(row, went.row, waiting, went.results.length > 0);
-  if (users.length > 0 || went.results.length > 0) await move(draining, tx, userId, went, users);
-  return went.results;
+  const moved: Moved = { items: new Map(), users: [], tallies: {} };
+  const went = new Map<string, Result[]>();
+  for (const [userId, order] of orders) {
+    const before = views.get(userId)?.row;
+    const { row, items } = putInOrder(draining, userId, before, order, around);
+    const results = [...items.values()];
+    for (const [item, result] of items) moved.items.set(item, result);
+    if (results.length > 0) went.set(userId, results);
+
+    const rest = (queues.get(userId) ?? []).filter((item) => item.counts && !items.has(item)).length;
+    const waiting = rest + results.filter((result) => result.outcome === 'dead' && result.blocks).length;
+    if (row === undefined || (results.length === 0 && row.waiting === waiting)) continue;
+    const readRev = before?.rev ?? null;
+    moved.users.push({ row: { ...row, waiting, rev: (readRev ?? 0) + 1 }, readRev });
+  }
+  await move(draining, tx, moved);
+  return { went, again: [...later, ...(budget <= 0 ? mine : went.keys())] };
 }
 
-function userWrite(
-  before: UserRow | undefined,
-  after: UserRow | undefined,
-  waiting: number,
-  changed: boolean,
-): UserWrite[] {
-  if (after === undefined || (!changed && after.waiting === waiting)) return [];
-  const readRev = before?.rev ?? null;
-  return [{ row: { ...after, waiting, rev: (readRev ?? 0) + 1 }, readRev }];
+/** As many users as have MOST_QUEUED events waiting together, at least one. */
+function portionOf(
+  userIds: readonly string[],
+  views: ReadonlyMap<string, UserView>,
+): { now: readonly string[]; later: readonly string[] } {
+  let queued = 0;
+  const end = userIds.findIndex((userId, i) => {
+    queued += views.get(userId)?.waiting ?? 0;
+    return i > 0 && queued > MOST_QUEUED;
+  });
+  return end < 0 ? { now: userIds, later: [] } : { now: userIds.slice(0, end), later: userIds.slice(end) };
 }
 
 /** A waiting event, or a dead letter of the user. `counts`: it is counted in `users.waiting`. */
@@ -90,59 +130,52 @@ type Item = Queued & {
   code: string | null;
   counts: boolean;
 };
-type Went = { items: Map<Item, Result>; results: Result[]; row: UserRow | undefined };
+type Around = {
+  records: ReadonlyMap<string, SourceRecord>;
+  known: ReadonlySet<string>;
+  heldCustomers: ReadonlySet<string>;
+};
 
-/** The events that may go, put to the machine one after the other, until one may not. */
-async function putInOrder(
+/** One user's events that may go, put to the machine one after the other, until one may not. */
+function putInOrder(
   { decode }: Draining,
-  tx: Tx,
-  before: UserRow | undefined,
-  queued: readonly Item[],
   userId: string,
-  heldCustomers: ReadonlySet<string>,
-): Promise<Went> {
-  const order = nextInOrder(queued, before !== undefined, EVENTS_PER_DRAIN);
-  const went: Went = { items: new Map(), results: [], row: before };
-  if (order.length === 0) return went;
-  const [records, known] = await Promise.all([
-    readRecords(tx, order),
-    readKnownCustomers(
-      tx,
-      order.flatMap(({ customerId }) => customerId ?? []),
-    ).then((ids) => new Set(ids)),
-  ]);
+  before: UserRow | undefined,
+  order: readonly Item[],
+  { records, known, heldCustomers }: Around,
+): { row: UserRow | undefined; items: Map<Item, Result> } {
+  const items = new Map<Item, Result>();
+  let row = before;
   for (const item of order) {
-    const record = records.get(`${item.table}|${item.topic}|${item.partition}|${item.generation}|${item.offset}`);
-    if (record === undefined)
-      throw new Conflict(`the event at ${item.topic}/${item.partition}@${item.offset} is gone meanwhile`);
-    const customerId = went.row === undefined ? item.customerId : went.row.customerId;
+    const record = records.get(nameOf(item));
+    if (record === undefined) throw new Conflict(`the event at ${nameOf(item)} is gone meanwhile`);
+    const customerId = row === undefined ? item.customerId : row.customerId;
     if (customerId !== null && heldCustomers.has(customerId)) break;
     const event = decode(item, record);
     let result: Result;
-    if (event.outcome === 'dead') result = buryUnreadable(event, went.row?.version ?? null);
-    else if (event.userId !== userId)
-      throw new Conflict(`the event at ${item.topic}/${item.partition}@${item.offset} is another user's`);
+    if (event.outcome === 'dead') result = buryUnreadable(event, row?.version ?? null);
+    else if (event.userId !== userId) throw new BrokenInvariant(`the event at ${nameOf(item)} is another user's`);
     else {
-      const put = putOrBury(went.row, event, event.customerId === null || known.has(event.customerId));
+      const put = putOrBury(row, event, event.customerId === null || known.has(event.customerId));
       if ('reason' in put) break;
-      if ('row' in put) went.row = put.row;
+      if ('row' in put) row = put.row;
       result = 'row' in put ? put.settled : put;
     }
-    went.items.set(item, result);
-    went.results.push(result);
+    items.set(item, result);
     if (result.outcome === 'dead' && result.blocks) break;
   }
-  return went;
+  return { row, items };
 }
 
+type Moved = { items: Map<Item, Result>; users: UserWrite[]; tallies: Tallies };
+
 /** What went leaves `waiting`, or is resolved as a dead letter, and enters history; all counted. */
-async function move({ saver }: Draining, tx: Tx, userId: string, went: Went, users: UserWrite[]): Promise<void> {
-  const tallies: Tallies = {};
+async function move({ saver }: Draining, tx: Tx, { items, users, tallies }: Moved): Promise<void> {
   const released: Item[] = [];
   const resolved: Item[] = [];
   const diedAgain: [Item, Buried][] = [];
   const rows: Result[] = [];
-  for (const [item, result] of went.items) {
+  for (const [item, result] of items) {
     takeFrom(tallies, item);
     tallyResult(tallies, result, 1);
     if (item.table === 'waiting') released.push(item);
@@ -155,7 +188,9 @@ async function move({ saver }: Draining, tx: Tx, userId: string, went: Went, use
     ...(released.length === 0 ? [] : [expectAll(tx.execute(deleteWaiting(released)), released.length)]),
     ...(resolved.length === 0 ? [] : [expectAll(tx.execute(resolveDeadLetters(resolved)), resolved.length)]),
     ...diedAgain.map(([item, buried]) => expectAll(tx.execute(reopenDeadLetter(item, buried)), 1)),
-    ...(Object.keys(tallies).length === 0 ? [] : [tx.execute(addTallies(userId, tallies))]),
+    ...(Object.keys(tallies).length === 0
+      ? []
+      : [tx.execute(addTallies(nameOf([...items.keys()][0] as Item), tallies))]),
   ]);
 }
 
@@ -235,18 +270,37 @@ type StoredItem = {
 const COORDINATES = sql.raw('topic, partition, generation, "offset"');
 const RECORD = sql.raw('key, value, headers::text as headers, record_ms as "recordMs"');
 
-/** All that waits for a user, and its dead letters that block or are being redriven: without the payloads. */
-async function readQueue(tx: Tx, userId: string): Promise<Item[]> {
+/** All that waits for these users, and their dead letters that block or are being redriven: without the payloads. */
+async function readQueues(tx: Tx, userIds: readonly string[]): Promise<Map<string, Item[]>> {
+  const ids = sql.param(userIds);
   const [waiting, dead] = await Promise.all([
-    tx.execute<StoredItem>(sql`
-      select ${COORDINATES}, 'waiting' as table, type, null as code, customer_id as "customerId", at_ms as "atMs", true as blocks, 'waiting' as status
-        from waiting where user_id = ${userId}`),
-    tx.execute<StoredItem>(sql`
-      select ${COORDINATES}, 'dead_letters' as table, type, code, null as "customerId", blocks, status,
+    tx.execute<StoredItem & { userId: string }>(sql`
+      select ${COORDINATES}, user_id as "userId", 'waiting' as table, type, null as code, customer_id as "customerId",
+             at_ms as "atMs", true as blocks, 'waiting' as status
+        from waiting where user_id = any(${ids}::text[])`),
+    tx.execute<StoredItem & { userId: string }>(sql`
+      select ${COORDINATES}, user_id as "userId", 'dead_letters' as table, type, code, null as "customerId", blocks, status,
              coalesce((extract(epoch from occurred_at) * 1000)::bigint, record_ms) as "atMs"
-        from dead_letters where user_id = ${userId} and (status = 'redriving' or blocks and status = 'open')`),
+        from dead_letters where user_id = any(${ids}::text[]) and (status = 'redriving' or blocks and status = 'open')`),
   ]);
-  return [...waiting, ...dead].map(itemOf);
+  const queues = new Map<string, Item[]>();
+  for (const { userId, ...stored } of [...waiting, ...dead]) {
+    const queue = queues.get(userId);
+    if (queue === undefined) queues.set(userId, [itemOf(stored)]);
+    else queue.push(itemOf(stored));
+  }
+  return queues;
+}
+
+/** "waiting user-events/4#0@99121" */
+function nameOf({
+  table,
+  topic,
+  partition,
+  generation,
+  offset,
+}: Pick<Item, 'table' | keyof Place> & { offset: unknown }): string {
+  return `${table} ${topic}/${partition}#${generation}@${offset}`;
 }
 
 function itemOf({ offset, atMs, blocks, status, ...stored }: StoredItem): Item {
@@ -264,8 +318,7 @@ async function readRecords(tx: Tx, items: readonly Item[]): Promise<Map<string, 
     const rows = await tx.execute<StoredRecord & StoredItem>(sql`
       select ${sql.raw('t.topic, t.partition, t.generation, t."offset", t.key')}, ${value} as value, t.headers::text as headers, t.record_ms as "recordMs"
         from ${sql.raw(table)} t join ${coordinatesOf(of)} on ${SAME_COORDINATES}`);
-    for (const row of rows)
-      records.set(`${table}|${row.topic}|${row.partition}|${row.generation}|${row.offset}`, recordOf(row));
+    for (const row of rows) records.set(nameOf({ ...row, table }), recordOf(row));
   }
   return records;
 }

@@ -29,12 +29,30 @@ const CONNECTIONS = 3;
 export async function withDatabase<T>(config: Config, use: (at: At) => Promise<T>): Promise<T> {
   const database = openDatabase({ ...config.database, connections: CONNECTIONS, applicationName: 'user-lifecycle' });
   try {
-    return await use({ db: database.db, sql: database.sql, config });
-  } catch (error) {
-    throw inWords(error, config.database);
-  } finally {
+    await answers(database.sql, config.database);
+    const result = await use({ db: database.db, sql: database.sql, config });
     await database.close();
+    return result;
+  } catch (error) {
+    database.close().catch(() => {}); // it would wait for connections that never come
+    throw inWords(error, config.database);
   }
+}
+
+const POSTGRES_WITHIN_MS = 6_000;
+
+/** A proxy without a server behind it takes every connection and says nothing: postgres.js then tries for ever. */
+async function answers(sql: Sql, { host, port }: Config['database']): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const seconds = POSTGRES_WITHIN_MS / 1_000;
+    reject(
+      new Failure(`Postgres at ${host}:${port} does not answer within ${seconds} s. Is it running?`, EXIT.unreachable),
+    );
+  }, POSTGRES_WITHIN_MS);
+  const asked = sql`select 1`.then(() => {});
+  asked.catch(() => {}); // what comes too late is nobody's
+  await Promise.race([asked, late]).finally(() => clearTimeout(timer));
 }
 
 /** An error of Postgres as a sentence and what to do; any other as it is. */

@@ -9,7 +9,7 @@ import {
   groupDeadLetters,
   readDeadLetter,
 } from './dead-letter-rows.ts';
-import { clean, fields, place, quoted, time } from './output.ts';
+import { clean, fields, place, plural, quoted, time } from './output.ts';
 import { registerSettle } from './settle.ts';
 import { listWaiting } from './waiting.ts';
 
@@ -125,7 +125,7 @@ function registerShow(group: Command): void {
               'event id': row.eventId,
               user: row.userId,
               blocks: row.blocks ? `the user's later events: ${behind} wait` : 'nothing',
-              tried: `${row.attempts} times`,
+              tried: plural(row.attempts, 'time'),
               first: time(row.firstFailedAt),
               last: time(row.lastFailedAt),
               'by whom': row.byWhom,

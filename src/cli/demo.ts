@@ -291,8 +291,8 @@ async function ended(assertAlive: () => void): Promise<never> {
 }
 
 function once<T>(all: readonly T[]): (most: number) => T[] {
-  let at = 0;
-  return (most) => all.slice(at, (at += most));
+  const rest = [...all];
+  return (most) => rest.splice(0, most);
 }
 
 // What options may be.

@@ -10,21 +10,11 @@ import { count, plural } from './output.ts';
 /** What became of the events that went, by outcome, and how many users had any. */
 export type Went = { users: number; events: number; outcomes: Record<string, number> };
 
-const AT_ONCE = 2;
-
 export async function drainUsers(at: At, batches: AsyncIterable<readonly string[]>): Promise<Went> {
   const [{ drain }, { drainingOf }] = await Promise.all([import('../redrive.ts'), import('./connection.ts')]);
   const draining = await drainingOf(at);
   const went: Went = { users: 0, events: 0, outcomes: {} };
-  for await (const batch of batches) {
-    const rest = [...batch];
-    await Promise.all(
-      Array.from({ length: AT_ONCE }, async () => {
-        for (let userId = rest.shift(); userId !== undefined; userId = rest.shift())
-          add(went, await drain(draining, userId));
-      }),
-    );
-  }
+  for await (const batch of batches) for (const results of (await drain(draining, batch)).values()) add(went, results);
   return went;
 }
 

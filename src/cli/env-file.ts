@@ -1,4 +1,7 @@
 // env-file.ts — `--env-file F`: its lines count as if they stood in the environment, which wins over them.
+//
+// Node takes this option for its own even behind the script's name, with the same meaning: it has usually read the file
+// already, and ends with code 9 where there is none. This makes it so however the program is started.
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { EXIT, Failure } from './command.ts';
@@ -10,7 +13,7 @@ export const fromEnvFile = new Map<string, string>();
 export function addEnvFile(file: string, env: NodeJS.ProcessEnv = process.env): void {
   for (const [name, value] of Object.entries(read(file))) {
     const other = name.endsWith('_FILE') ? name.slice(0, -'_FILE'.length) : `${name}_FILE`;
-    if (env[name] || (env[other] && !fromEnvFile.has(other))) continue;
+    if ((env[name] && env[name] !== value) || (env[other] && !fromEnvFile.has(other))) continue;
     env[name] = value;
     fromEnvFile.set(name, file);
   }

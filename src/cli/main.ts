@@ -54,6 +54,7 @@ export function createProgram(): Command {
       if (color === false) process.env.NO_COLOR = '1';
     });
   for (const register of GROUPS) register(program);
+  for (const command of program.commands) command.helpCommand(false);
   return program;
 }
 

@@ -46,10 +46,16 @@ function callable(command: string): string {
 const TO_STDOUT = { stream: process.stdout };
 const TO_STDERR = { stream: process.stderr };
 
-/** 64-bit integers as strings: JSON numbers lose digits. */
+/** 64-bit integers as strings: JSON numbers lose digits. Times as ISO 8601: Postgres writes them in its own way. */
 export function toJson(value: object): string {
-  return `${JSON.stringify(value, (_, inner) => (typeof inner === 'bigint' ? String(inner) : inner))}\n`;
+  const text = JSON.stringify(value, (name, inner) => {
+    if (typeof inner === 'bigint') return String(inner);
+    const isTime = typeof inner === 'string' && /(At|^since)$/.test(name) && POSTGRES_TIME.test(inner);
+    return isTime ? new Date(inner).toISOString() : inner;
+  });
+  return `${text}\n`;
 }
+const POSTGRES_TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:\d\d)?$/;
 
 /** Aligned by two spaces; numbers to the right. Ends with a newline. */
 export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {

@@ -7,7 +7,7 @@ import { oneOf, seconds } from './arguments.ts';
 import { act, EXIT, examples, Failure, type Run } from './command.ts';
 import type { At } from './connection.ts';
 import { EVENTS, type Known, payloadOf, type Said, WAYS, type Way, wrap } from './envelope.ts';
-import { outcomeLine, waitFor } from './outcome.ts';
+import { type Became, outcomeLine, waitFor } from './outcome.ts';
 import { place, quoted } from './output.ts';
 
 type EventName = (typeof EVENTS)[number];
@@ -65,7 +65,7 @@ async function send(run: Run, type: EventName, options: Options): Promise<number
   if (needsUser && options.user === undefined && options.data === undefined)
     throw new Failure(`${type} needs --user <id> (or --data with the whole payload).`, EXIT.usage);
   const config = await settingsOf(run, options.wait === true);
-  const user = userOf(options);
+  const user = type === 'CUSTOMER_CREATED' ? undefined : userOf(options);
   const known = user === undefined ? undefined : await lookUp(run, config, user, options.wait === true);
   const record = recordOf(type, options, config, known);
   if (!config.kafka.topics.includes(record.topic))
@@ -76,7 +76,7 @@ async function send(run: Run, type: EventName, options: Options): Promise<number
   const shown = { ...at, offset: String(at.offset) };
   if (!options.wait) {
     run.out.one(shown, () => place(at));
-    next(run, user, undefined);
+    next(run, user);
     return EXIT.done;
   }
   const { became, ms } = await run.database(async ({ sql }) => ({
@@ -89,12 +89,13 @@ async function send(run: Run, type: EventName, options: Options): Promise<number
         ' `npx user-lifecycle status` shows the lag and what is halted.',
     );
   run.out.one({ ...shown, ...became, ms }, () => outcomeLine(at, became, ms));
-  next(run, user, became.deadLetterId ?? undefined);
+  next(run, user, became);
   return became.outcome === 'dead' ? EXIT.someDead : EXIT.done;
 }
 
-function next({ out }: Run, user: string | undefined, deadLetter: string | undefined): void {
-  if (deadLetter !== undefined) out.next(`dlq show ${deadLetter}`);
+function next({ out }: Run, user: string | undefined, became?: Became): void {
+  if (became?.outcome === 'dead') out.next(`dlq show ${became.deadLetterId}`);
+  else if (became?.outcome === 'waiting') out.next('dlq list --waiting');
   else if (user !== undefined) out.next(`users history ${quoted(user)}`);
   else out.next('status');
 }

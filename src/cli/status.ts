@@ -101,7 +101,6 @@ function sum(numbers: readonly (string | null)[]): string | null {
 export function screen({ lag, topics, outcomes, users, deadLetters, waiting, unkeyed, holds }: Status): string {
   const halted = topics.reduce((sum, each) => sum + each.halted, 0);
   const word = halted > 0 ? `HALTED (${halted})` : topics.length === 0 ? 'nothing read yet' : 'ok';
-  const shown = (n: string | null) => (n === null ? '?' : count(BigInt(n)));
   const list = (of: Record<string, number>) =>
     Object.entries(of)
       .map(([name, n]) => `${name} ${count(n)}`)
@@ -113,15 +112,20 @@ export function screen({ lag, topics, outcomes, users, deadLetters, waiting, unk
     `outcomes      ${list(outcomes)}`,
     ...(Object.keys(deadLetters.codes).length > 0 ? [`dead letters  ${list(deadLetters.codes)}`] : []),
     ...(unkeyed > 0 ? [`without key   ${count(unkeyed)} records`] : []),
-    '',
-    table(topics, [
-      { head: 'TOPIC', of: (row) => row.topic },
-      { head: 'PARTITIONS', of: (row) => row.partitions, right: true },
-      { head: 'HALTED', of: (row) => row.halted, right: true },
-      { head: 'POSITIONS', of: (row) => BigInt(row.position), right: true },
-      { head: 'LAG', of: (row) => shown(row.lag), right: true },
-    ]).trimEnd(),
+    ...(topics.length > 0 ? ['', table(topics, TOPIC_COLUMNS).trimEnd()] : []),
     ...(holds.length > 0 ? ['', table(holds.slice(0, 5), HOLD_COLUMNS).trimEnd()] : []),
     ...(holds.length > 5 ? [`and ${holds.length - 5} more: \`hold\` lists them`] : []),
   ].join('\n');
+}
+
+const TOPIC_COLUMNS = [
+  { head: 'TOPIC', of: (row: TopicStatus) => row.topic },
+  { head: 'PARTITIONS', of: (row: TopicStatus) => row.partitions, right: true as const },
+  { head: 'HALTED', of: (row: TopicStatus) => row.halted, right: true as const },
+  { head: 'POSITIONS', of: (row: TopicStatus) => BigInt(row.position), right: true as const },
+  { head: 'LAG', of: (row: TopicStatus) => shown(row.lag), right: true as const },
+];
+
+function shown(n: string | null): string {
+  return n === null ? '?' : count(BigInt(n));
 }

@@ -46,7 +46,7 @@ function registerShow(group: Command): void {
         if (user === undefined) {
           if (waiting === '0' && deadLetters === null) throw new Failure(`There is no user ${id}.`);
           throw new Failure(
-            `The user ${id} does not exist yet: ${plural(BigInt(waiting), 'event')} wait for it (${(reasons ?? []).join(', ')})` +
+            `The user ${id} does not exist yet: ${waiting === '1' ? '1 event waits' : `${waiting} events wait`} for it (${(reasons ?? []).join(', ')})` +
               `${deadLetters === null ? '' : `, dead letters ${deadLetters.join(', ')}`}.`,
           );
         }
