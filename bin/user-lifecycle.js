@@ -11,8 +11,10 @@ import { fileURLToPath } from 'node:url';
 const main = new URL('../src/cli/main.ts', import.meta.url);
 const [major, minor] = process.versions.node.split('.').map(Number);
 
-if (major > 24 || (major === 24 && minor >= 2)) await import(main.href);
-else if (bundled() !== undefined) run(bundled(), []);
+if (major > 24 || (major === 24 && minor >= 2)) {
+  const program = await import(main.href);
+  await program.main(process.argv);
+} else if (bundled() !== undefined) run(bundled(), []);
 else if (major === 22 && minor >= 18) run(process.execPath, ['--disable-warning=ExperimentalWarning']);
 else {
   process.stderr.write(

@@ -4,103 +4,92 @@
 // either in about 1–3. The column lists come from the table's definition, so that a new column can not be forgotten.
 import { getTableColumns, getTableName, type SQL, sql } from 'drizzle-orm';
 import type { PgTable } from 'drizzle-orm/pg-core';
-import { customers, deadLetters, history, users, waiting } from '../db/schema.ts';
 
-/** A row by the columns' names in TypeScript. JSON columns hold their text; bytea `\x…`; 64-bit integers decimal strings. */
-export type Row = Readonly<Record<string, unknown>>;
-export type Bulk = {
+/** The value of a column: text, number, boolean or null. JSON columns their text; bytea `\x…`; 64-bit integers decimal. */
+export type Read<R> = (row: R) => string | number | boolean | null | undefined;
+export type Bulk<R> = {
   name: string;
-  insert(rows: readonly Row[]): SQL;
+  insert(rows: readonly R[]): SQL;
   /** Leaves out rows whose key exists. */
-  insertNew(rows: readonly Row[]): SQL;
-  /** Writes each row where its rev is still `readRev`. */
-  update(rows: readonly Row[]): SQL;
+  insertNew(rows: readonly R[]): SQL;
+  /** Writes each row where its rev is still what `readRev` says. */
+  update(rows: readonly R[], readRev: Read<R>): SQL;
 };
 
-export const BULK = {
-  customers: bulkOf(customers, { key: 'customerId', filled: ['createdAt', 'updatedAt'], kept: [] }),
-  users: bulkOf(users, { key: 'userId', filled: ['updatedAt'], kept: ['createdAt'] }),
-  history: bulkOf(history, { key: 'offset', filled: ['recordedAt'], kept: [] }),
-  waiting: bulkOf(waiting, { key: 'offset', filled: ['id', 'since'], kept: [] }),
-  deadLetters: bulkOf(deadLetters, {
-    key: 'offset',
-    filled: ['id', 'status', 'attempts', 'firstFailedAt', 'lastFailedAt', 'byWhom', 'settledAt', 'note', 'editedValue'],
-    kept: [],
-  }),
-};
-
-/** `filled`: by the database's defaults. `kept`: as they are, in an update. */
-function bulkOf(table: PgTable, { key, filled, kept }: { key: string; filled: string[]; kept: string[] }): Bulk {
+/** `key`: the column that tells rows apart. `filled`: by the database's defaults. `kept`: as they are, in an update.
+ *  `read`: each column's value, by its name in TypeScript; throws here where one is missing. */
+export function bulkOf<R>(
+  table: PgTable,
+  {
+    key,
+    filled,
+    kept = [],
+    read,
+  }: { key: string; filled: string[]; kept?: string[]; read: (field: string) => Read<R> },
+): Bulk<R> {
   const name = getTableName(table);
   const columns = Object.entries(getTableColumns(table))
     .filter(([field]) => !filled.includes(field))
     .map(([field, column]) => ({
-      field,
+      isKey: field === key,
+      isKept: kept.includes(field),
       name: `"${column.name}"`,
       type: column.getSQLType().replace(' collate "C"', ''),
+      read: read(field),
     }));
-  const written = columns.filter(({ field }) => field !== key && !kept.includes(field));
-  const readRev = { field: 'readRev', name: '"readRev"', type: 'bigint' };
-  const keyName = columns.find(({ field }) => field === key)?.name;
+  const keyColumn = columns.find(({ isKey }) => isKey) as Column<R>;
+  const written = columns.filter(({ isKey, isKept }) => !isKey && !isKept);
 
   const names = sql.raw(columns.map((column) => column.name).join(', '));
   const target = sql.raw(name);
-  const isRead = sql.raw(`${name}.${keyName} = r.${keyName} and ${name}.rev = r."readRev"`);
-  const insert = (rows: readonly Row[]) => {
-    const { values, from } = parameters(columns, key, rows);
+  const isRead = sql.raw(`${name}.${keyColumn.name} = r.${keyColumn.name} and ${name}.rev = r."readRev"`);
+  const insert = (rows: readonly R[]) => {
+    const { values, from } = parameters(columns, rows);
     return sql`insert into ${target} (${names}) select ${sql.join(values, sql`, `)} from ${from}`;
   };
   return {
     name,
     insert,
     insertNew: (rows) => sql`${insert(rows)} on conflict do nothing`,
-    update: (rows) => {
-      const { values, from } = parameters(
-        [...written, readRev, ...columns.filter(({ field }) => field === key)],
-        key,
-        rows,
-      );
+    update: (rows, readRev) => {
+      const rev = { isKey: true, name: '"readRev"', type: 'bigint', read: readRev };
+      const { values, from } = parameters([...written, rev, keyColumn], rows);
       const assignments = written.map((column, i) => sql`${sql.raw(column.name)} = ${values[i]}`);
       return sql`update ${target} set ${sql.join(assignments, sql`, `)}, updated_at = now() from ${from} where ${isRead}`;
     },
   };
 }
 
-type Column = { field: string; name: string; type: string };
+type Column<R> = { isKey: boolean; name: string; type: string; read: Read<R> };
 
 /** The expression of each column, and `unnest(…) as r(…)` for those that differ between rows: the others go as one scalar.
  *  The arrays come out of sub-selects, so that the planner does not count them: it would read a whole table for 1,250 keys,
  *  and lock its rows in another order than ours. */
-function parameters(columns: readonly Column[], key: string, rows: readonly Row[]): { values: SQL[]; from: SQL } {
+function parameters<R>(columns: readonly Column<R>[], rows: readonly R[]): { values: SQL[]; from: SQL } {
   const arrays: SQL[] = [];
   const names: string[] = [];
-  const values = columns.map(({ field, name, type }) => {
-    if (field !== key && field !== 'readRev' && isSame(rows, field)) {
-      const value = (rows[0] as Row)[field] ?? null;
-      return sql`${value === null ? null : String(value)}::text::${sql.raw(type)}`;
-    }
+  const values = columns.map(({ isKey, name, type, read }) => {
+    const list = rows.map((row) => read(row) ?? null);
+    const first = list[0] ?? null;
+    if (!isKey && list.every((value) => value === first))
+      return sql`${first === null ? null : String(first)}::text::${sql.raw(type)}`;
     // An array of json would be parsed twice.
     const elements = type === 'json' ? 'text' : type;
-    arrays.push(sql`(select ${arrayText(rows, field)}::text::${sql.raw(elements)}[])`);
+    arrays.push(sql`(select ${arrayText(list)}::text::${sql.raw(elements)}[])`);
     names.push(name);
     return sql.raw(type === 'json' ? `r.${name}::json` : `r.${name}`);
   });
   return { values, from: sql`unnest(${sql.join(arrays, sql`, `)}) as r(${sql.raw(names.join(', '))})` };
 }
 
-function isSame(rows: readonly Row[], field: string): boolean {
-  const first = (rows[0] as Row)[field] ?? null;
-  for (const row of rows) if ((row[field] ?? null) !== first) return false;
-  return true;
-}
-
-/** Postgres' array literal of one field: `{1,2}`, `{"a","b\"c",null}`. JSON's text of the same list is one, brackets aside
- *  (0.85 instead of 1.9 µs per history row), unless a control character made it escape by a letter: `\n` would be an n. */
-export function arrayText(rows: readonly Row[], field: string): string {
-  const list = rows.map((row) => row[field] ?? null);
+/** Postgres' array literal: `{1,2}`, `{"a","b\"c",null}`. JSON's text of the same list is one, brackets aside (0.85 instead of
+ *  1.9 µs per history row), unless a control character made it escape by a letter: `\n` would be an n. */
+export function arrayText(list: readonly (string | number | boolean | null)[]): string {
   const json = JSON.stringify(list);
   if (!ESCAPED_BY_LETTER.test(json)) return `{${json.slice(1, -1)}}`;
-  return `{${list.map((value) => (typeof value === 'string' ? `"${value.replace(SPECIAL, '\\$&')}"` : String(value))).join(',')}}`;
+  const quoted = (value: (typeof list)[number]) =>
+    typeof value === 'string' ? `"${value.replace(SPECIAL, '\\$&')}"` : String(value);
+  return `{${list.map(quoted).join(',')}}`;
 }
 const ESCAPED_BY_LETTER = /\\[^"\\]/;
 const SPECIAL = /["\\]/g;

@@ -91,7 +91,7 @@ export function describe(error: unknown): {
   while (root instanceof Error && root.cause instanceof Error) root = root.cause;
   const own = root instanceof Fenced || root instanceof Conflict || root instanceof BrokenInvariant;
   const name = root instanceof Error ? root.name : typeof root;
-  const server = root as { severity?: unknown; routine?: unknown; table_name?: unknown; constraint_name?: unknown };
+  const server = Object(root) as { routine?: unknown; table_name?: unknown; constraint_name?: unknown };
   const message = own
     ? (root as Error).message
     : [code, server.routine, server.table_name, server.constraint_name].filter((x) => typeof x === 'string').join(' ');

@@ -17,6 +17,7 @@ export async function readyDatabase({ database }: Config, log: Log, signal: Abor
   const owner = database.ownerUser === undefined ? {} : { user: database.ownerUser, password: database.ownerPassword };
   for (let attempt = 1; ; attempt++) {
     try {
+      await answers(database);
       if (database.migrate) await migrate({ ...database, ...owner });
       await checkDatabase(database);
       return;
@@ -29,6 +30,24 @@ export async function readyDatabase({ database }: Config, log: Log, signal: Abor
       await sleep(Math.min(waitMs(INFRASTRUCTURE, attempt), 2_000), signal);
       signal.throwIfAborted();
     }
+  }
+}
+
+const ANSWER_MS = 10_000;
+
+/** Rejects where Postgres does not answer in time. What accepts connections and never answers (a proxy without its server)
+ *  makes postgres.js connect again for ever, and a query never reject. */
+async function answers(settings: Config['database']): Promise<void> {
+  const { db, close } = openDatabase({ ...settings, connections: 1 });
+  const answered = new AbortController();
+  try {
+    const limit = sleep(ANSWER_MS, answered.signal).then(() => {
+      throw Object.assign(new Error('no answer'), { code: 'CONNECT_TIMEOUT' });
+    });
+    await Promise.race([db.execute(sql`select 1`), limit]);
+  } finally {
+    answered.abort();
+    await close();
   }
 }
 

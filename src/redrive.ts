@@ -8,6 +8,7 @@
 //     a drain may race with any batch: whoever finds a row changed rolls back and looks again. Looking locks nothing else: a
 //     user with 10,000 events behind a dead letter is looked at every 10 s.
 // R2  At most 500 events per transaction, of any number of users; on, until a fresh read finds none that can go.
+// R3  What only Postgres refuses becomes a dead letter `sql`, as in a batch, and stops no other user (P4).
 import { createHash } from 'node:crypto';
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
@@ -20,6 +21,7 @@ import { REDRIVE_TOPIC } from './positions.ts';
 import { CONFLICT, sleep, waitMs } from './retry.ts';
 import {
   type Buried,
+  buryPoison,
   buryUnreadable,
   putCustomer,
   putOrBury,
@@ -28,7 +30,7 @@ import {
   type UserView,
   type UserWrite,
 } from './run.ts';
-import { inOrder, mergedTallies, type Saver, write } from './save.ts';
+import { inOrder, mergedTallies, type Saver, send, write } from './save.ts';
 import { add, type Tallies, tallyResult } from './tallies.ts';
 import { readUsers } from './users.ts';
 
@@ -55,11 +57,42 @@ export async function drain(draining: Draining, userIds: readonly string[]): Pro
       rest = again;
       failures = 0;
     } catch (error) {
-      if (classify(error).class !== 'conflict' || ++failures > CONFLICT.tries) throw error;
+      const what = classify(error).class;
+      if (what === 'poison') {
+        for (const userId of rest)
+          all.set(userId, [...(all.get(userId) ?? []), ...(await drainOneByOne(draining, userId))]);
+        return all;
+      }
+      if (what !== 'conflict' || ++failures > CONFLICT.tries) throw error;
       await sleep(waitMs(CONFLICT, failures));
     }
   }
   return all;
+}
+
+/** The event in hand, and those that Postgres refused: they are dead letters `sql`. By name, with the SQLSTATE. */
+type Care = { tried: string | undefined; refused: Map<string, string> };
+
+/** The same for a user of whom Postgres refuses something: one event per transaction finds out which. */
+async function drainOneByOne(draining: Draining, userId: string): Promise<Result[]> {
+  const care: Care = { tried: undefined, refused: new Map() };
+  const all: Result[] = [];
+  for (let failures = 0; ; ) {
+    try {
+      const { went } = await draining.db.transaction((tx) => drainSome(draining, tx, [userId], care));
+      const results = went.get(userId);
+      if (results === undefined) return all;
+      all.push(...results);
+      failures = 0;
+    } catch (error) {
+      const { class: what, code } = classify(error);
+      // Refused as a dead letter too: no event's fault.
+      if (what === 'poison' && care.tried !== undefined && !care.refused.has(care.tried))
+        care.refused.set(care.tried, code);
+      else if (what !== 'conflict' || ++failures > CONFLICT.tries) throw error;
+      else await sleep(waitMs(CONFLICT, failures));
+    }
+  }
 }
 
 /** `again`: users of whom more may go, or that were not looked at. */
@@ -67,20 +100,25 @@ async function drainSome(
   draining: Draining,
   tx: Tx,
   userIds: readonly string[],
+  care?: Care,
 ): Promise<{ went: Map<string, Result[]>; again: string[] }> {
   const views = await readUsers(tx, userIds, { lock: true, waitingPerUser: draining.waitingPerUser });
   const holds = await readHolds(tx);
   const { now, later } = portionOf(userIds, views);
-  const mine = now.filter((userId) => {
-    const row = views.get(userId)?.row;
-    const isHeld = holds.users.has(userId) || (row?.customerId && holds.customers.has(row.customerId));
-    return !isHeld && (row === undefined || row.machineVersion <= VERSION);
-  });
+  const mine = now.filter((userId) => (views.get(userId)?.row?.machineVersion ?? 0) <= VERSION);
   const queues = await readQueues(tx, mine);
   const orders = new Map<string, Item[]>();
-  let budget = EVENTS_PER_DRAIN;
+  let budget = care === undefined ? EVENTS_PER_DRAIN : 1;
+  const starved: string[] = [];
   for (const userId of mine) {
-    const order = nextInOrder(queues.get(userId) ?? [], views.get(userId)?.row !== undefined, budget);
+    if (budget <= 0) {
+      starved.push(userId);
+      continue;
+    }
+    const row = views.get(userId)?.row;
+    const isHeld = holds.users.has(userId) || (row?.customerId && holds.customers.has(row.customerId));
+    // Nothing of a held user goes, but what it has waiting is counted: a dead letter of it may have been discarded.
+    const order = isHeld ? [] : nextInOrder(queues.get(userId) ?? [], row !== undefined, budget);
     orders.set(userId, order);
     budget -= order.length;
   }
@@ -89,7 +127,8 @@ async function drainSome(
     readRecords(tx, chosen),
     readKnownCustomers(tx, [...new Set(chosen.flatMap(({ customerId }) => customerId ?? []))]),
   ]);
-  const around = { records, known: new Set(known), heldCustomers: holds.customers };
+  if (care !== undefined) care.tried = chosen[0] && nameOf(chosen[0]);
+  const around = { records, known: new Set(known), heldCustomers: holds.customers, refused: care?.refused };
 
   const moved: Moved = { items: new Map(), users: [], tallies: {} };
   const went = new Map<string, Result[]>();
@@ -107,7 +146,8 @@ async function drainSome(
     moved.users.push({ row: { ...row, waiting, rev: (readRev ?? 0) + 1 }, readRev });
   }
   await move(draining, tx, moved);
-  return { went, again: [...later, ...(budget <= 0 ? mine : went.keys())] };
+  // A user of whom nothing went is not looked at again, however many it has waiting: the first of them could not go.
+  return { went, again: [...went.keys(), ...starved, ...later] };
 }
 
 /** As many users as have MOST_QUEUED events waiting together, at least one. */
@@ -134,6 +174,7 @@ type Around = {
   records: ReadonlyMap<string, SourceRecord>;
   known: ReadonlySet<string>;
   heldCustomers: ReadonlySet<string>;
+  refused: ReadonlyMap<string, string> | undefined;
 };
 
 /** One user's events that may go, put to the machine one after the other, until one may not. */
@@ -142,7 +183,7 @@ function putInOrder(
   userId: string,
   before: UserRow | undefined,
   order: readonly Item[],
-  { records, known, heldCustomers }: Around,
+  { records, known, heldCustomers, refused }: Around,
 ): { row: UserRow | undefined; items: Map<Item, Result> } {
   const items = new Map<Item, Result>();
   let row = before;
@@ -152,9 +193,11 @@ function putInOrder(
     const customerId = row === undefined ? item.customerId : row.customerId;
     if (customerId !== null && heldCustomers.has(customerId)) break;
     const event = decode(item, record);
+    const sqlstate = refused?.get(nameOf(item));
     let result: Result;
     if (event.outcome === 'dead') result = buryUnreadable(event, row?.version ?? null);
     else if (event.userId !== userId) throw new BrokenInvariant(`the event at ${nameOf(item)} is another user's`);
+    else if (sqlstate !== undefined) result = buryPoison(event, sqlstate, row);
     else {
       const put = putOrBury(row, event, event.customerId === null || known.has(event.customerId));
       if ('reason' in put) break;
@@ -185,12 +228,10 @@ async function move({ saver }: Draining, tx: Tx, { items, users, tallies }: Move
   }
   await inOrder([
     ...write(tx, saver, { results: rows, users, customers: [] }),
-    ...(released.length === 0 ? [] : [expectAll(tx.execute(deleteWaiting(released)), released.length)]),
-    ...(resolved.length === 0 ? [] : [expectAll(tx.execute(resolveDeadLetters(resolved)), resolved.length)]),
-    ...diedAgain.map(([item, buried]) => expectAll(tx.execute(reopenDeadLetter(item, buried)), 1)),
-    ...(Object.keys(tallies).length === 0
-      ? []
-      : [tx.execute(addTallies(nameOf([...items.keys()][0] as Item), tallies))]),
+    ...(released.length === 0 ? [] : [expectAll(send(tx, deleteWaiting(released)), released.length)]),
+    ...(resolved.length === 0 ? [] : [expectAll(send(tx, resolveDeadLetters(resolved)), resolved.length)]),
+    ...diedAgain.map(([item, buried]) => expectAll(send(tx, reopenDeadLetter(item, buried)), 1)),
+    ...(Object.keys(tallies).length === 0 ? [] : [send(tx, addTallies(nameOf([...items.keys()][0] as Item), tallies))]),
   ]);
 }
 
@@ -210,48 +251,61 @@ async function expectAll(statement: Promise<{ count: number }>, asked: number): 
 /** Redrives one dead letter that names no user: unreadable until now, or a customer's event. Returns what became of it, and
  *  the user whose drain settles it, where it turns out to be a user's event. Undefined: it is not up for a redrive. */
 export async function redriveDeadLetter(
-  { db, saver, decode }: Draining,
+  draining: Draining,
   id: number,
 ): Promise<{ result: Result } | { userId: string } | undefined> {
-  return await db.transaction(async (tx) => {
-    const [found] = await tx.execute<StoredItem & StoredRecord & { userId: string | null }>(sql`
+  for (let failures = 1; ; failures++) {
+    try {
+      return await draining.db.transaction((tx) => redriveOne(draining, tx, id));
+    } catch (error) {
+      if (classify(error).class !== 'conflict' || failures > CONFLICT.tries) throw error;
+      await sleep(waitMs(CONFLICT, failures));
+    }
+  }
+}
+
+async function redriveOne(
+  { saver, decode }: Draining,
+  tx: Tx,
+  id: number,
+): Promise<{ result: Result } | { userId: string } | undefined> {
+  const [found] = await tx.execute<StoredItem & StoredRecord & { userId: string | null }>(sql`
       select ${COORDINATES}, ${RECORD}, 'dead_letters' as table, type, code, blocks, status, 0 as "atMs", null as "customerId", user_id as "userId"
         from dead_letters where id = ${id}::bigint and status = 'redriving' for update`);
-    if (found === undefined) return undefined;
-    if (found.userId !== null) return { userId: found.userId };
-    const item = itemOf(found);
-    const event = decode(item, recordOf(found));
-    if (event.outcome !== 'dead' && event.type !== 'CUSTOMER_CREATED') {
-      await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
+  if (found === undefined) return undefined;
+  if (found.userId !== null) return { userId: found.userId };
+  const item = itemOf(found);
+  const event = decode(item, recordOf(found));
+  if (event.outcome !== 'dead' && event.type !== 'CUSTOMER_CREATED') {
+    await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
                                   event_id = ${event.eventId}, occurred_at = ${new Date(event.occurredAtMs).toISOString()}::timestamptz
                             where id = ${id}::bigint`);
-      const tallies: Tallies = {};
-      takeFrom(tallies, { ...item, code: null });
-      add(tallies, `event|${event.type}|dead`, 1);
-      await tx.execute(addTallies(event.userId, tallies));
-      return { userId: event.userId };
-    }
-
     const tallies: Tallies = {};
-    takeFrom(tallies, item);
-    if (event.outcome === 'dead') {
-      const result = buryUnreadable(event, null);
-      tallyResult(tallies, result, 1);
-      await tx.execute(reopenDeadLetter(item, result));
-      await tx.execute(addTallies(String(id), tallies));
-      return { result };
-    }
-    const row = (await readCustomers(tx, { customers: [event] })).get(event.customerId);
-    const { row: next, settled } = putCustomer(row, event);
-    tallyResult(tallies, settled, 1);
-    const customers = [{ row: { ...next, rev: (row?.rev ?? 0) + 1 }, readRev: row?.rev ?? null }];
-    await inOrder([
-      ...write(tx, saver, { results: [settled], users: [], customers }),
-      expectAll(tx.execute(resolveDeadLetters([item])), 1),
-      tx.execute(addTallies(event.customerId, tallies)),
-    ]);
-    return { result: settled };
-  });
+    takeFrom(tallies, { ...item, code: null });
+    add(tallies, `event|${event.type}|dead`, 1);
+    await tx.execute(addTallies(event.userId, tallies));
+    return { userId: event.userId };
+  }
+
+  const tallies: Tallies = {};
+  takeFrom(tallies, item);
+  if (event.outcome === 'dead') {
+    const result = buryUnreadable(event, null);
+    tallyResult(tallies, result, 1);
+    await tx.execute(reopenDeadLetter(item, result));
+    await tx.execute(addTallies(String(id), tallies));
+    return { result };
+  }
+  const row = (await readCustomers(tx, { customers: [event] })).get(event.customerId);
+  const { row: next, settled } = putCustomer(row, event);
+  tallyResult(tallies, settled, 1);
+  const customers = [{ row: { ...next, rev: (row?.rev ?? 0) + 1 }, readRev: row?.rev ?? null }];
+  await inOrder([
+    ...write(tx, saver, { results: [settled], users: [], customers }),
+    expectAll(send(tx, resolveDeadLetters([item])), 1),
+    send(tx, addTallies(event.customerId, tallies)),
+  ]);
+  return { result: settled };
 }
 
 type StoredItem = {

@@ -191,7 +191,11 @@ function runUser(
   }
   if (row === undefined) return undefined;
   const readRev = view.row?.rev ?? null;
-  return { row: { ...row, waiting, rev: (readRev ?? 0) + 1 }, readRev };
+  // What `put` returned is ours; what was loaded may be remembered.
+  const written = row === view.row ? { ...row } : row;
+  written.waiting = waiting;
+  written.rev = (readRev ?? 0) + 1;
+  return { row: written, readRev };
 }
 
 /** Why an event may not be put to the machine yet. Source: docs/architecture.md, "Waiting and waking". */
@@ -245,23 +249,20 @@ export function put(row: UserRow | undefined, event: UserEvent, customerKnown: b
   if (row === undefined && event.type !== 'USER_CREATED') return { outcome: 'waiting', reason: 'user' };
   const from: State = row?.state ?? 'absent';
   const facts = factsOf(row, event, customerKnown);
+  const next: UserRow = row === undefined ? newUser(event) : { ...row };
+  next.version++;
   if (row !== undefined && ringHas(row.ring, event.hash))
-    return settle(row, row, event, 'duplicate', null, from, facts);
+    return settle(row, next, event, 'duplicate', null, from, facts);
 
   const step = userTable.step(from, row ?? NOBODY, {
     type: event.type,
     payload: event.payload,
     facts: booleans(facts),
   } as never);
-  if (step === undefined) {
-    if (row === undefined) return { outcome: 'waiting', reason: 'customer' };
-    return settle(row, { ...row, ring: ringWith(row.ring, event.hash) }, event, 'rejected', null, from, facts);
-  }
-  const next: UserRow = {
-    ...(row ?? newUser(event)),
-    ring: ringWith(row?.ring ?? EMPTY_RING, event.hash),
-    machineVersion: VERSION,
-  };
+  if (step === undefined && row === undefined) return { outcome: 'waiting', reason: 'customer' };
+  next.ring = ringWith(next.ring, event.hash);
+  if (step === undefined) return settle(row, next, event, 'rejected', null, from, facts);
+  next.machineVersion = VERSION;
   const mark = markOf(row, event);
   if (mark !== undefined && isStale(event, mark)) return settle(row, next, event, 'stale', null, from, facts);
   raiseMark(next, event, mark);
@@ -274,14 +275,13 @@ export function put(row: UserRow | undefined, event: UserEvent, customerKnown: b
 
 function settle(
   before: UserRow | undefined,
-  after: UserRow,
+  row: UserRow,
   event: UserEvent,
   outcome: FinalOutcome,
   transition: string | null,
   from: State,
   facts: Facts,
 ): Put {
-  const row = { ...after, version: (before?.version ?? 0) + 1 };
   return {
     row,
     settled: {
@@ -327,7 +327,8 @@ export function isoTime({ occurredAtMs }: { occurredAtMs: number }): string {
 function factsOf(row: UserRow | undefined, event: UserEvent, customerKnown: boolean): Facts {
   const facts: Facts = { hash: event.hash };
   if (event.atMs !== event.occurredAtMs) facts.atMs = event.atMs;
-  if (event.type === 'USER_CREATED' && customerKnown) facts.customerKnown = true;
+  // Only where the guard asks: for a user that exists it would depend on when the batch came.
+  if (event.type === 'USER_CREATED' && row === undefined && customerKnown) facts.customerKnown = true;
   if (event.type === 'USER_STATUS_CHANGED' && isLater(row?.roleAtMs, row?.roleSource, event)) facts.roleIsNewer = true;
   if (event.type === 'USER_ROLE_CHANGED' && isLater(row?.statusAtMs, row?.statusSource, event))
     facts.statusIsNewer = true;
@@ -481,7 +482,8 @@ export function buryUnreadable(event: Unreadable, userVersion: number | null): B
     userVersion,
   };
 }
-function buryPoison(event: Event, sqlstate: string, row: UserRow | undefined): Buried {
+/** For a record that only Postgres refused. */
+export function buryPoison(event: Event, sqlstate: string, row: UserRow | undefined): Buried {
   return {
     outcome: 'dead',
     event,

@@ -39,7 +39,11 @@ export function createUserMemory(limit: number): UserMemory {
     keep(row, source) {
       const foreign = (from: string | null) => from !== null && from !== source;
       if (row.waiting > 0 || foreign(row.statusSource) || foreign(row.roleSource)) rows.delete(row.userId);
-      else rows.set(row.userId, { row, source });
+      else {
+        const kept = rows.get(row.userId);
+        if (kept === undefined) rows.set(row.userId, { row, source });
+        else Object.assign(kept, { row, source });
+      }
     },
     forget(userIds) {
       for (const userId of userIds) rows.delete(userId);

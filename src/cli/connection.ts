@@ -23,7 +23,7 @@ export type At = {
   config: Config;
 };
 
-/** Two drains at once, and a read beside them. */
+/** A drain, and reads beside it. */
 const CONNECTIONS = 3;
 
 export async function withDatabase<T>(config: Config, use: (at: At) => Promise<T>): Promise<T> {

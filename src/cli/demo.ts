@@ -12,7 +12,7 @@ import { OUTCOMES } from '../events.ts';
 import type { Tallies } from '../tallies.ts';
 import { act, EXIT, examples, type Run } from './command.ts';
 import type { At } from './connection.ts';
-import { count, plural, quoted, table } from './output.ts';
+import { type Column, count, plural, quoted } from './output.ts';
 import { createProgress, type Progress } from './progress.ts';
 import { type Stopping, stopOnSignals } from './signals.ts';
 
@@ -70,7 +70,8 @@ async function demo(run: Run, options: Options): Promise<number> {
     const result = await play(run, { config, options, seed, stopping, assertAlive: stage.assertAlive });
     const code = show(run, result, stopping);
     if (!stays) {
-      run.out.say('what to look at: on a terminal, or with --stay, all of it stays up until ctrl-C (npm run demo)');
+      if (!stopping.signal.aborted)
+        run.out.say('what to look at: on a terminal, or with --stay, all of it stays up until ctrl-C (npm run demo)');
       return code;
     }
     if (stopping.signal.aborted) return code;
@@ -224,26 +225,28 @@ function show({ out }: Run, { load, seed, expected, got, seconds, lag }: Played,
   type Row = { name: string; expected: number; got: number };
   const rowsOf = (names: readonly string[], of: (counts: Counts) => Readonly<Record<string, number>>): Row[] =>
     names.map((name) => ({ name, expected: of(expected)[name] as number, got: of(got)[name] as number }));
-  const tableOf = (head: string, rows: readonly Row[]) =>
-    table(rows, [
-      { head: head.padEnd(12), of: ({ name }) => name },
-      { head: 'expected', of: ({ expected }) => expected, right: true },
-      { head: 'got'.padStart(8), of: ({ got }) => got, right: true },
-      { head: '', of: (row) => (row.expected === row.got ? '' : '<- differs') },
-    ]);
-  out.one({ expected, got, seconds, rate, lag, seed, differ, interrupted: interrupted !== undefined }, () =>
-    [
-      tableOf(
-        'events',
-        rowsOf(SHOWN_OUTCOMES, ({ outcomes }) => outcomes),
-      ),
-      tableOf(
-        'users',
-        rowsOf(USER_STATES, ({ states }) => states),
-      ),
-      `${plural(got.records, 'event')} of ${plural(users, 'user')} and ${plural(customers, 'customer')} in ` +
-        `${seconds.toFixed(1)} s: ${count(rate)} events/s, lag ${count(lag)}`,
-    ].join('\n'),
+  const columnsOf = (head: string): Column<Row>[] => [
+    { head: head.padEnd(12), of: ({ name }) => name },
+    { head: 'expected', of: ({ expected }) => expected, right: true },
+    { head: 'got'.padStart(8), of: ({ got }) => got, right: true },
+    { head: '', of: (row) => (row.expected === row.got ? '' : '<- differs') },
+  ];
+  if (!out.json) {
+    out.many(
+      rowsOf(SHOWN_OUTCOMES, ({ outcomes }) => outcomes),
+      columnsOf('events'),
+      '',
+    );
+    out.many(
+      rowsOf(USER_STATES, ({ states }) => states),
+      columnsOf('users'),
+      '',
+    );
+  }
+  const what = `${plural(got.records, 'event')} of ${plural(users, 'user')} and ${plural(customers, 'customer')}`;
+  out.one(
+    { expected, got, seconds, rate, lag, seed, differ, interrupted: interrupted !== undefined },
+    () => `${what} in ${seconds.toFixed(1)} s: ${count(rate)} events/s, lag ${count(lag)}`,
   );
   if (interrupted !== undefined) {
     out.say(`interrupted: ${count(expected.records)} were sent, ${count(got.records)} handled`);

@@ -49,13 +49,15 @@ function lines(total: number | null, json: boolean): Progress {
   };
 }
 
-/** "25,310/s" since the last call. */
+/** "25,310/s", of about the last second. */
 function rateMeter(): (done: number) => string {
   let last = { done: 0, ms: performance.now() };
+  let shown = '';
   return (done) => {
-    const ms = performance.now();
-    const perSecond = Math.round(((done - last.done) * 1_000) / Math.max(1, ms - last.ms));
-    last = { done, ms };
-    return `${count(perSecond)}/s`;
+    const ms = performance.now() - last.ms;
+    if (ms < 900) return shown;
+    shown = `${count(Math.round(((done - last.done) * 1_000) / ms))}/s`;
+    last = { done, ms: last.ms + ms };
+    return shown;
   };
 }

@@ -62,7 +62,7 @@ async function readStatus({ sql, db, config }: At): Promise<Status> {
   const n = open[0]?.n ?? 0;
   return {
     kafka: why ?? 'ok',
-    lag: sum(topics.map(({ lag }) => lag)),
+    lag: logs === undefined ? null : sum(topics.map(({ lag }) => lag)),
     topics,
     outcomes: settled,
     users: lastPart(tallies, 'state|'),

@@ -30,10 +30,7 @@ describe('what is written in bulk', () => {
     const values = fc.array(fc.option(fc.oneof(text, awkward)), { minLength: 1, maxLength: 20 });
     await fc.assert(
       fc.asyncProperty(values, async (list) => {
-        const literal = arrayText(
-          list.map((value) => ({ value })),
-          'value',
-        );
+        const literal = arrayText(list);
         const rows = await world.sql<
           { value: string | null }[]
         >`select value from unnest(${literal}::text::text[]) as r(value)`;

@@ -89,7 +89,7 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     deliver,
     async drain(size = 1_000) {
       await assign();
-      for (let left = true; left; ) {
+      for (let left = true; left && !aborting.signal.aborted; ) {
         left = false;
         for (const { topic, partition } of log.partitions()) {
           const key = `${topic}/${partition}`;
@@ -107,8 +107,12 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     const fresh = log.partitions().filter(({ topic, partition }) => !positions.has(`${topic}/${partition}`));
     if (fresh.length === 0 || mailbox === undefined) return;
     const logs = fresh.map(({ topic, partition }) => ({
-      ...{ topic, partition, clusterId: log.clusterId, committed: null },
-      ...{ logStart: 0n, logEnd: BigInt(log.records(topic, partition).length) },
+      topic,
+      partition,
+      clusterId: log.clusterId,
+      committed: null,
+      logStart: 0n,
+      logEnd: BigInt(log.records(topic, partition).length),
     }));
     for (const { topic, partition, at, halted: isHalted } of await mailbox.assigned(logs, aborting.signal)) {
       positions.set(`${topic}/${partition}`, at);
@@ -127,8 +131,14 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     const all = log.records(topic, partition);
     const records = all.slice(Number(from), Number(from) + (options.records ?? all.length));
     const batch: Batch = {
-      ...{ topic, partition, records, fetchedOffset: from, skippedFrom: options.skippedFrom ?? from },
-      ...{ lastOffset: records.at(-1)?.offset ?? from - 1n, highWatermark: BigInt(all.length), leaderEpoch: 0 },
+      topic,
+      partition,
+      records,
+      fetchedOffset: from,
+      skippedFrom: options.skippedFrom ?? from,
+      lastOffset: records.at(-1)?.offset ?? from - 1n,
+      highWatermark: BigInt(all.length),
+      leaderEpoch: 0,
     };
     const taken = await (mailbox as Mailbox).take(batch, aborting.signal);
     facts.lastProgressAtMs = Date.now();

@@ -6,7 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
-import { expect, inject } from 'vitest';
+import { test as base, expect, inject } from 'vitest';
 import { type Database, type Db, openDatabase } from '../../db/client.ts';
 import { type Config, readConfig } from '../../src/config.ts';
 import { decoder } from '../../src/decode.ts';
@@ -34,8 +34,11 @@ export type World = {
   kafkaService(over?: Record<string, string>): Promise<Service>;
   /** What a wake does for one user, awaited: releases what may go. */
   drain(userId: string): Promise<Result[]>;
-  /** The next saves of a partition stop at their fence, having read all they need, until `release`. */
-  blockSaves(topic: string, partition?: number): Promise<Block>;
+  /** The next saves of a partition stop at their fence, having read all they need, until `release`. `meanwhile`: a statement
+   *  that takes effect then. */
+  blockSaves(topic: string, partition?: number, meanwhile?: string): Promise<Block>;
+  /** All tables as they must be whatever the batches, the owners and the cache were: rev, owners and clock columns aside. */
+  digest(): Promise<Record<string, unknown[]>>;
   /** *Nothing vanishes*, tallies, versions, and the fold of the history: what holds at all times, over all tables. */
   expectSound(): Promise<void>;
   close(): Promise<void>;
@@ -77,8 +80,14 @@ export async function createWorld(
   const sql = connect(name);
   const { REDIS_URL: _, ...withoutRedis } = shared;
   const settings: Record<string, string> = {
-    ...{ ...withoutRedis, DB_DATABASE: name, KAFKA_GROUP_ID: name, HTTP_PORT: '0' },
-    ...{ DB_MIGRATE: String(own !== undefined), LOG_EVENTS: 'all', LOG_LEVEL: 'debug', ...over },
+    ...withoutRedis,
+    DB_DATABASE: name,
+    KAFKA_GROUP_ID: name,
+    HTTP_PORT: '0',
+    DB_MIGRATE: String(own !== undefined),
+    LOG_EVENTS: 'all',
+    LOG_LEVEL: 'debug',
+    ...over,
   };
   const services: Service[] = [];
   const lines: Record<string, unknown>[] = [];
@@ -95,23 +104,34 @@ export async function createWorld(
   }
 
   return {
-    ...{ settings, config, sql, log, lines },
+    settings,
+    config,
+    sql,
+    log,
+    lines,
     get db() {
       return database_().db;
     },
     async service(more = {}, source = createMemorySource(log)) {
       const timers: (() => void)[] = [];
       const service = await heldTimers.run(timers, () => start(more, source));
-      return Object.assign(service, { source, tick: () => timers.forEach((act) => act()) });
+      return Object.assign(service, {
+        source,
+        tick: () => {
+          for (const act of timers) act();
+        },
+      });
     },
     kafkaService: (more = {}) => start(more),
-    drain(userId) {
+    async drain(userId) {
       const { kafka, limits } = config();
       const saver = { instance: 'test', clusterId: log.clusterId, group: kafka.groupId, serviceVersion: 'test' };
       const decode = decoder({ keys: kafka.keys, ...limits });
-      return drain({ db: database_().db, saver, decode, waitingPerUser: limits.waitingPerUser }, userId);
+      const draining = { db: database_().db, saver, decode, waitingPerUser: limits.waitingPerUser };
+      return (await drain(draining, [userId])).get(userId) ?? [];
     },
-    blockSaves: (topic, partition = 0) => blockSaves(sql, topic, partition),
+    blockSaves: (topic, partition = 0, meanwhile = 'select 1') => blockSaves(sql, topic, partition, meanwhile),
+    digest: () => digest(sql),
     expectSound: () => expectSound(sql, database_().db),
     async close() {
       await Promise.all(services.map((service) => service.stop()));
@@ -122,6 +142,20 @@ export async function createWorld(
     },
   };
 }
+
+/** A test with a world of its own, which must be sound at the end. */
+export const test = base.extend<{ world: World & Lines }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from the pattern which fixtures this one needs.
+  world: async ({}, use) => {
+    const world = await createWorld();
+    try {
+      await use(world);
+      await world.expectSound();
+    } finally {
+      await world.close();
+    }
+  },
+});
 
 /** Tries until it does not throw. What still throws after `withinMs` is the failure. */
 export async function until<T>(check: () => T | Promise<T>, withinMs = 15_000): Promise<T> {
@@ -154,12 +188,13 @@ globalThis.setInterval = ((act: () => void, ms?: number, ...args: unknown[]) => 
   return realSetInterval(() => {}, 2 ** 31 - 1).unref();
 }) as typeof setInterval;
 
-async function blockSaves(sql: postgres.Sql, topic: string, partition: number): Promise<Block> {
+async function blockSaves(sql: postgres.Sql, topic: string, partition: number, meanwhile: string): Promise<Block> {
   const locked = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
   const ended = sql.begin(async (tx) => {
     const rows = await tx`select 1 from positions where topic = ${topic} and partition = ${partition} for update`;
     if (rows.length === 0) locked.reject(new Error(`there is no position of ${topic}/${partition} to lock yet`));
+    await tx.unsafe(meanwhile);
     locked.resolve();
     await released.promise;
   });
@@ -178,6 +213,22 @@ async function blockSaves(sql: postgres.Sql, topic: string, partition: number): 
       released.resolve();
       await ended;
     },
+  };
+}
+
+async function digest(sql: postgres.Sql): Promise<Record<string, unknown[]>> {
+  const rows = async (table: string, ...leftOut: string[]) => {
+    const found = await sql.unsafe(`select (to_jsonb(t) - $1::text[])::text as row from ${table} t order by 1`, [
+      leftOut,
+    ]);
+    return found.map(({ row }) => row as string);
+  };
+  return {
+    users: await rows('users', 'rev', 'updated_at'),
+    customers: await rows('customers', 'rev', 'created_at', 'updated_at'),
+    history: await rows('history', 'recorded_at'),
+    waiting: await rows('waiting', 'id', 'since', 'reason'),
+    deadLetters: await rows('dead_letters', 'id', 'first_failed_at', 'last_failed_at', 'instance', 'consumer_group'),
   };
 }
 
@@ -279,10 +330,17 @@ async function expectFolded(sql: postgres.Sql, db: Db): Promise<void> {
 function eventOf(row: Told): UserEvent {
   const payload = JSON.parse(row.event);
   const occurredAtMs = row.occurredAt.getTime();
-  const source = row.generation === 0 ? `${row.topic}/${row.partition}` : `${row.topic}/${row.partition}#${row.generation}`;
+  const source =
+    row.generation === 0 ? `${row.topic}/${row.partition}` : `${row.topic}/${row.partition}#${row.generation}`;
   return {
-    ...{ type: row.type, payload, userId: row.userId, customerId: payload.customerAccountId ?? null, source },
-    ...{ hash: row.facts.hash, occurredAtMs, atMs: row.facts.atMs ?? occurredAtMs },
+    type: row.type,
+    payload,
+    userId: row.userId,
+    customerId: payload.customerAccountId ?? null,
+    source,
+    hash: row.facts.hash,
+    occurredAtMs,
+    atMs: row.facts.atMs ?? occurredAtMs,
     record: { offset: BigInt(row.offset) },
   } as UserEvent;
 }

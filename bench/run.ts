@@ -1,0 +1,125 @@
+// run.ts — `npm run bench`: what an event costs, and how many go through in a second, on real servers on this machine.
+//
+// The log is filled before the service starts, so that the load's maker takes no part; each run reads it anew into a new
+// database, as a new group. README.md: what was measured, beside what, and what was not.
+//
+// Options: --events 400000 --users 98000 --partitions 8 --runs 3 --seed 1
+// To look closer: --profile <folder> (a .cpuprofile of each run: node bench/profile.ts <file>), --sql (what each statement
+// costs), --node=<option> (of the service's Node), --keep-log <file>. Nothing is then written to results.json.
+import { writeFile } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { type Servers, startServers } from '../dev/servers.ts';
+import { connectProducer, type OutgoingRecord, withAdmin } from '../src/sources/kafka-client.ts';
+import { type EvenOptions, evenLoad } from './even.ts';
+import { type Latency, measureLatency } from './latency.ts';
+import { QUIET } from './service.ts';
+import { countStatements, statementsInWords } from './statements.ts';
+import { type Figures, measure } from './throughput.ts';
+
+const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
+
+const { values } = parseArgs({
+  options: {
+    events: { type: 'string', default: '400000' },
+    users: { type: 'string', default: '98000' },
+    partitions: { type: 'string', default: '8' },
+    runs: { type: 'string', default: '3' },
+    seed: { type: 'string', default: '1' },
+    profile: { type: 'string' },
+    sql: { type: 'boolean', default: false },
+    node: { type: 'string', multiple: true, default: [] },
+    'keep-log': { type: 'string' },
+  },
+});
+
+await main();
+
+async function main(): Promise<void> {
+  const load: EvenOptions = {
+    ...{ events: Number(values.events), users: Number(values.users) },
+    ...{ partitions: Number(values.partitions), seed: Number(values.seed) },
+  };
+  const isCloser = values.sql || values.profile !== undefined || values.node.length > 0;
+  const nodeOptions = [...values.node];
+  if (values.profile !== undefined) nodeOptions.push('--cpu-prof', `--cpu-prof-dir=${resolve(values.profile)}`);
+
+  const servers = await startServers({ require: true, way: 'native', say: (line) => console.error(line) });
+  try {
+    for (const line of servers.chosen) console.error(line);
+    if (values.sql) await countStatements(servers);
+    const records = await fill(servers, load);
+    const runs: Figures[] = [];
+    for (let n = 1; n <= Number(values.runs); n++) {
+      const keepLog = values['keep-log'];
+      runs.push(await measure(servers, { name: `bench_${n}`, records, users: load.users, nodeOptions, keepLog }));
+      console.error(inWords(`run ${n}`, runs.at(-1) as Figures));
+    }
+    const median = runs.toSorted((a, b) => a.eventsPerSecond - b.eventsPerSecond)[runs.length >> 1] as Figures;
+    console.log(inWords('median', median));
+    if (values.sql) console.log(await statementsInWords(servers, records * runs.length));
+    if (isCloser) return;
+
+    const latency = await measureLatency(servers, load.partitions);
+    console.log(latencyInWords(latency));
+    const result = { at: new Date().toISOString(), load, ...about(servers), median, latency, runs };
+    await writeFile(RESULTS, `${JSON.stringify(result, null, 2)}\n`);
+    console.error(`written to ${RESULTS}`);
+  } finally {
+    await servers.stop();
+  }
+}
+
+/** Puts the load into `user-events`. Returns how many records that are. */
+async function fill({ settings }: Servers, load: EvenOptions): Promise<number> {
+  const connection = { brokers: [settings.KAFKA_BROKERS as string], clientId: 'bench' };
+  const topics = [{ topic: 'user-events', numPartitions: load.partitions }];
+  await withAdmin(connection, QUIET, (admin) => admin.createTopics({ topics }));
+  const producer = await connectProducer(connection, QUIET);
+  let records = 0;
+  let chunk: OutgoingRecord[] = [];
+  const send = async () => {
+    await producer.send(chunk);
+    records += chunk.length;
+    chunk = [];
+  };
+  for (const record of evenLoad(load)) {
+    chunk.push(record);
+    if (chunk.length === 1_000) await send();
+  }
+  await send();
+  await producer.close();
+  const { events, users, partitions, seed } = load;
+  console.error(
+    `${records} records sent: ${events} events of ${users} distinct users in ${partitions} partitions, and their customers (seed ${seed})`,
+  );
+  return records;
+}
+
+function about({ postgres, kafka, redis }: Servers) {
+  return {
+    machine: { cpu: cpus()[0]?.model, cores: cpus().length, memoryGb: Math.round(totalmem() / 2 ** 30) },
+    versions: {
+      ...{ node: process.version, postgres: postgres.version, kafka: kafka?.version, redis: redis?.version },
+    },
+  };
+}
+
+function inWords(name: string, figures: Figures): string {
+  const { eventsPerSecond, seconds, cpu, cores, walBytesPerEvent, eventsPerSave, saves, serviceMb } = figures;
+  const us = (value: number | null) => (value === null ? '-' : value.toFixed(1));
+  return (
+    `${name}: ${Math.round(eventsPerSecond).toLocaleString('en-US')} events/s (${seconds.toFixed(1)} s, ` +
+    `${cores?.toFixed(2) ?? '-'} cores used) · CPU µs/event: ${us(cpu.all)} = service ${us(cpu.service)} + ` +
+    `postgres ${us(cpu.postgres)} + kafka ${us(cpu.kafka)} + redis ${us(cpu.redis)} · ` +
+    `WAL ${Math.round(walBytesPerEvent)} B/event · ${Math.round(eventsPerSave)} events/save (${saves} saves) · ` +
+    `service ${serviceMb?.peak ?? '-'} MB at most`
+  );
+}
+
+function latencyInWords({ perSecond, events, p50Ms, p99Ms, maxMs }: Latency): string {
+  const ms = (value: number) => `${value.toFixed(1)} ms`;
+  return `sent to committed, ${events} events at ${perSecond}/s: p50 ${ms(p50Ms)}, p99 ${ms(p99Ms)}, max ${ms(maxMs)}`;
+}

@@ -1,0 +1,118 @@
+import type { Command } from 'commander';
+import { describe, expect, test } from 'vitest';
+import { addEnvFile, fromEnvFile } from '../../src/cli/env-file.ts';
+import { createProgram } from '../../src/cli/main.ts';
+import { lastPart, screen } from '../../src/cli/status.ts';
+import { maskedEvent } from '../../src/cli/users.ts';
+
+/** Every command with the words that call it. */
+function all(command: Command, words: string[] = []): { words: string; command: Command }[] {
+  return [
+    { words: words.join(' '), command },
+    ...command.commands.flatMap((inner) => all(inner, [...words, inner.name()])),
+  ];
+}
+function helpOf(command: Command): string {
+  const parts: string[] = [];
+  command.configureOutput({ writeOut: (part) => void parts.push(part) });
+  command.outputHelp();
+  return parts.join('');
+}
+
+describe('a command explains itself', () => {
+  test.each(all(createProgram()).map(({ words, command }) => [words, command] as const))(
+    'user-lifecycle %s: --help shows an example of it',
+    (words, command) => {
+      const examples = helpOf(command).split(/Examples?:\n/)[1] ?? '';
+      expect(examples).toContain('$ user-lifecycle ');
+      const called = [words, words.replace('dead-letters', 'dlq')];
+      expect(called.some((each) => examples.includes(each))).toBe(true);
+    },
+  );
+
+  test('an example is a command that exists', () => {
+    const known = new Set(all(createProgram()).flatMap(({ words }) => [words, words.replace('dead-letters', 'dlq')]));
+    for (const { command } of all(createProgram()))
+      for (const [, line = ''] of helpOf(command).matchAll(/\$ user-lifecycle (.*)/g)) {
+        const words = line.replace(/^--env-file \S+ /, '').split(' ');
+        expect([words.slice(0, 2).join(' '), words[0]].some((called) => known.has(called ?? ''))).toBe(true);
+      }
+  });
+});
+
+describe('a wrong call ends with usage, before anything is done', () => {
+  const refused = async (...args: string[]) => {
+    const program = createProgram();
+    const said: string[] = [];
+    for (const { command } of all(program)) command.configureOutput({ writeErr: (text) => void said.push(text) });
+    const error = await program.parseAsync(args, { from: 'user' }).catch((error) => error);
+    return { said: said.join(''), code: error.code };
+  };
+
+  test('a mistyped command: the one that was meant is named', async () => {
+    expect((await refused('stauts')).said).toContain('Did you mean status?');
+    expect((await refused('dlq', 'redirve', '1')).said).toContain('Did you mean redrive?');
+  });
+
+  test('a discard without a reason', async () => {
+    expect((await refused('dlq', 'discard', '1')).said).toContain('--reason');
+  });
+
+  test('an event that does not exist: those that do are named', async () => {
+    expect((await refused('send', 'USER_RENAMED')).said).toContain('One of USER_CREATED, USER_STATUS_CHANGED');
+  });
+
+  test('an id that is no number, a dialect, a kind of hold that does not exist', async () => {
+    for (const args of [
+      ['dlq', 'show', '1;drop'],
+      ['send', 'USER_CREATED', '--as', 'avro'],
+      ['hold', 'group', 'x'],
+      ['users', 'history', 'u', '--limit', '0'],
+    ])
+      expect((await refused(...args)).code).toBe('commander.invalidArgument');
+  });
+});
+
+describe('settings from a file', () => {
+  test('count where the environment has none', () => {
+    const env: NodeJS.ProcessEnv = { DB_HOST: 'from-environment', DB_PASSWORD_FILE: '/run/secret' };
+    addEnvFile('test/unit/fixtures/some.env', env);
+    expect(env).toEqual({ DB_HOST: 'from-environment', DB_PASSWORD_FILE: '/run/secret', DB_PORT: '5433' });
+    expect([...fromEnvFile.keys()]).toEqual(['DB_PORT']);
+  });
+
+  test('a file that is not there ends the command', () => {
+    expect(() => addEnvFile('/nowhere.env', {})).toThrow('--env-file: /nowhere.env can not be read (ENOENT).');
+  });
+});
+
+describe('status on one screen', () => {
+  test('the tallies are added up by their last part, without zeros, largest first', () => {
+    const tallies = {
+      'event|A|applied': 2,
+      'event|B|applied': 3,
+      'event|A|dead': 9,
+      'event|A|waiting': 0,
+      'state|active': 1,
+    };
+    expect(lastPart(tallies, 'event|')).toEqual({ dead: 9, applied: 5 });
+  });
+
+  test('a halt is the first word', () => {
+    const topics = [{ topic: 'user-events', partitions: 12, halted: 1, position: '1204', lag: null }];
+    const status = { kafka: 'away', lag: null, topics, outcomes: { applied: 1204 }, users: {}, waiting: 0, unkeyed: 0 };
+    const text = screen({ ...status, deadLetters: { open: '0', codes: {} }, holds: [] });
+    expect(text).toMatch(/^HALTED \(1\) {3}lag \?/);
+    expect(text).toContain('outcomes      applied 1,204');
+  });
+});
+
+test('a field that we do not know is taken for personal', () => {
+  expect(maskedEvent({ userId: 'u', newStatus: 'ACTIVE', email: 'ada@x.io', phone: '0123', extra: { a: 1 } })).toEqual({
+    userId: 'u',
+    newStatus: 'ACTIVE',
+    email: 'a***@x.io',
+    phone: '0***',
+    extra: '***',
+  });
+});

@@ -1,0 +1,186 @@
+// Who is drained after which save, and what a failing drain leaves behind. The drains themselves: streams.test.ts,
+// model.test.ts and test/integration.
+import type { SQL } from 'drizzle-orm';
+import { PgDialect } from 'drizzle-orm/pg-core';
+import { describe, expect, test, vi } from 'vitest';
+import type { Db } from '../../db/client.ts';
+import type { Decoded } from '../../src/events.ts';
+import { route } from '../../src/route.ts';
+import { type Ran, type Result, run, type UserView } from '../../src/run.ts';
+import { createWake } from '../../src/wake.ts';
+import { partition, throwing, USER } from '../support/events.ts';
+
+/** Tables that answer the four questions of wake.ts; `mayGo` undefined: everybody who is asked about. */
+function setup({
+  mayGo,
+  waiting = [],
+  redriving = [],
+}: {
+  mayGo?: string[];
+  waiting?: string[];
+  redriving?: string[];
+} = {}) {
+  const dialect = new PgDialect();
+  const asked: string[] = [];
+  const tables = { waiting, redriving };
+  const db = {
+    async execute(query: SQL) {
+      const { sql, params } = dialect.sqlToQuery(query);
+      const rows = (ids: readonly string[]) => ids.map((userId) => ({ userId }));
+      if (sql.includes('left join users')) {
+        const ids = params[0] as string[];
+        asked.push(`who of ${ids.length}`);
+        return rows(ids.filter((userId) => mayGo === undefined || mayGo.includes(userId)));
+      }
+      if (sql.includes('customer_id =')) {
+        asked.push(`customer ${params[0]}`);
+        return rows(tables.waiting.filter((userId) => userId > String(params[1])).slice(0, Number(params[2])));
+      }
+      if (sql.includes('from dead_letters where status')) return rows(tables.redriving);
+      asked.push(`sweep from ${JSON.stringify(params[0])}`);
+      return rows(tables.waiting.filter((userId) => userId > String(params[0])).slice(0, Number(params[1])));
+    },
+  } as unknown as Db;
+  const drained: string[] = [];
+  const drain = vi.fn(async (userIds: readonly string[]) => {
+    drained.push(...userIds);
+    return new Map<string, Result[]>();
+  });
+  const log = { info: vi.fn(), warn: vi.fn(), error: vi.fn(), debug: vi.fn() };
+  const wake = createWake({ db, drain, drained: () => {}, log: log as never });
+  return { wake, drain, drained, asked, tables, log };
+}
+
+function ranOf(events: readonly Decoded[], view: Partial<UserView> = {}, known = ['c1']): Ran {
+  const user: UserView = { row: undefined, waiting: 0, blocking: 0, creationWaits: false, ...view };
+  const holds = { users: new Set<string>(), customers: new Set<string>() };
+  const loaded = { users: new Map([[USER, user]]), customers: new Map(), known: new Set(known), holds };
+  return run(route(events), loaded, { waitingPerUser: 9 });
+}
+const p = partition();
+const created = ranOf([p.created()]);
+const saved = created.users[0]?.row;
+
+describe('a save starts a drain', () => {
+  test.each([
+    ['that created a user', created],
+    ['that put an event to wait', ranOf([p.status('ACTIVE')])],
+    ['that buried an event behind which its user waits', ranOf([throwing(p.status('PENDING'))], { row: saved })],
+  ])('%s', async (_, ran) => {
+    const { wake, drained } = setup();
+    wake.afterSave(ran);
+    await wake.idle();
+    expect(drained).toEqual([USER]);
+  });
+
+  test('that created a customer: of all who wait for it', async () => {
+    const { wake, drained, asked } = setup({ waiting: ['u1', 'u2'] });
+    wake.afterSave(ranOf([p.customer('c9')]));
+    await wake.idle();
+    expect([drained.sort(), asked[0]]).toEqual([['u1', 'u2'], 'customer c9']);
+  });
+
+  test.each([
+    ['that moved a user', ranOf([p.status('ACTIVE')], { row: saved })],
+    ['that buried what stops nobody', ranOf([p.garbage()])],
+    ['of nothing', ranOf([])],
+  ])('but not one %s', async (_, ran) => {
+    const { wake, asked } = setup();
+    wake.afterSave(ran);
+    await wake.idle();
+    expect(asked).toEqual([]);
+  });
+});
+
+describe('the others wait', () => {
+  test('who can not go is not drained: one question for five hundred', async () => {
+    const ids = Array.from({ length: 1_200 }, (_, i) => `u${i}`);
+    const { wake, drained, asked } = setup({ mayGo: ['u7', 'u800'] });
+    wake.users(ids);
+    await wake.idle();
+    expect([drained, asked]).toEqual([
+      ['u7', 'u800'],
+      ['who of 500', 'who of 500', 'who of 200'],
+    ]);
+  });
+
+  test('those who may go are drained fifty together', async () => {
+    const { wake, drain } = setup();
+    wake.users(Array.from({ length: 120 }, (_, i) => `u${i}`));
+    await wake.idle();
+    expect(drain.mock.calls.map(([userIds]) => userIds.length)).toEqual([50, 50, 20]);
+  });
+
+  test('who is named twice is drained once', async () => {
+    const { wake, drained } = setup();
+    wake.users(['u1', 'u1']);
+    wake.users(['u1']);
+    await wake.idle();
+    expect(drained).toEqual(['u1']);
+  });
+
+  test('who is named while a drain is on its way is drained after it', async () => {
+    const { wake, drain, drained } = setup();
+    drain.mockImplementationOnce(async () => {
+      wake.users(['u1', 'u2']);
+      return new Map();
+    });
+    wake.users(['u1']);
+    await wake.idle();
+    expect([drain.mock.calls.length, drained.sort()]).toEqual([2, ['u1', 'u2']]);
+  });
+
+  test('a customer with many who wait: slice after slice', async () => {
+    const waiting = Array.from({ length: 1_100 }, (_, i) => `u${String(i).padStart(4, '0')}`);
+    const { wake, drained, asked } = setup({ waiting });
+    wake.customers(['c1']);
+    await wake.idle();
+    expect(drained.sort()).toEqual(waiting);
+    expect(asked.filter((question) => question === 'customer c1')).toHaveLength(3);
+  });
+});
+
+describe('what a crash or a failure left is found by the sweep', () => {
+  test('slice after slice, round and round, with the dead letters being redriven', async () => {
+    const { wake, drained, asked } = setup({ waiting: ['u1', 'u2'], redriving: ['u9'] });
+    for (let i = 0; i < 3; i++) {
+      await wake.sweep();
+      await wake.idle();
+    }
+    const sweeps = asked.filter((question) => question.startsWith('sweep'));
+    expect(sweeps).toEqual(['sweep from ""', 'sweep from "u2"', 'sweep from ""']);
+    expect(drained.filter((userId) => userId !== 'u9').sort()).toEqual(['u1', 'u1', 'u2', 'u2']);
+    expect(drained).toContain('u9');
+  });
+
+  test('a drain that fails is told, stops nothing else, and its user is found again', async () => {
+    const { wake, drain, drained, log } = setup({ waiting: ['u1'] });
+    drain.mockRejectedValueOnce(new Error('away'));
+    wake.users(['u1']);
+    await wake.idle();
+    expect([drained, log.warn.mock.calls.length]).toEqual([[], 1]);
+    await wake.sweep();
+    await wake.idle();
+    expect(drained).toEqual(['u1']);
+  });
+});
+
+describe('at the end', () => {
+  test('no new drain starts, and the running ones are waited for', async () => {
+    const { wake, drain, drained } = setup();
+    const { promise, resolve } = Promise.withResolvers<Map<string, Result[]>>();
+    drain.mockReturnValueOnce(promise);
+    wake.users(['u1']);
+    await vi.waitFor(() => expect(drain).toHaveBeenCalled());
+    let stopped = false;
+    const stopping = wake.stop().then(() => {
+      stopped = true;
+    });
+    wake.users(['u2']);
+    await Promise.resolve();
+    expect(stopped).toBe(false);
+    resolve(new Map());
+    await stopping;
+    expect([drain.mock.calls.length, drained]).toEqual([1, []]);
+  });
+});
