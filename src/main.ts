@@ -41,7 +41,7 @@ const REDIS_TTL_MS = 24 * 60 * 60 * 1_000;
 export type Service = {
   url: string;
   facts(): { source: SourceFacts; partitions: PartitionFacts[] };
-  /** Resolves when the source has nothing more to give (files only). */
+  /** The source's: resolves when it has nothing more to give, rejects when it is of no use any more. */
   ended: Promise<void>;
   /** The numbered steps above. Safe to call twice. */
   stop(): Promise<void>;
@@ -270,6 +270,7 @@ async function main(): Promise<void> {
     process.on('unhandledRejection', (error) => die(log as Log, error));
     process.on('uncaughtException', (error) => die(log as Log, error));
     service = await startService(config, log, stopping.signal);
+    service.ended.catch((error) => die(log as Log, error));
     if (stopping.signal.aborted) await service.stop().then(() => process.exit(0));
   } catch (error) {
     if (stopping.signal.aborted) process.exit(0);

@@ -22,8 +22,9 @@ export type UserMemory = {
   facts(): { users: number; hits: number; misses: number };
 };
 
+/** `limit`: at most this many rows; 0: none. */
 export function createUserMemory(limit: number): UserMemory {
-  const rows = new LRUCache<string, { row: UserRow; source: string }>({ max: limit });
+  const rows = new LRUCache<string, { row: UserRow; source: string }>({ max: Math.max(limit, 1) });
   let hits = 0;
   let misses = 0;
   return {
@@ -38,6 +39,7 @@ export function createUserMemory(limit: number): UserMemory {
     },
     keep(row, source) {
       const foreign = (from: string | null) => from !== null && from !== source;
+      if (limit === 0) return;
       if (row.waiting > 0 || foreign(row.statusSource) || foreign(row.roleSource)) rows.delete(row.userId);
       else {
         const kept = rows.get(row.userId);

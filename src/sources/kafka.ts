@@ -33,6 +33,8 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
   let member: Member | null = null;
   let crashed: string | null = null;
   let life: Promise<void> = Promise.resolve();
+  const { promise: ended, reject: end } = Promise.withResolvers<void>();
+  ended.catch(() => {}); // there may be nobody who asks
 
   /** One member after the other. The mailbox keeps the positions, so nothing is carried from one to the next. */
   async function live(mailbox: Mailbox, onJoin: () => void): Promise<void> {
@@ -64,7 +66,10 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
     start(mailbox) {
       assertPatched();
       const { promise, resolve, reject } = Promise.withResolvers<void>();
-      life = live(mailbox, resolve).then(resolve, reject);
+      life = live(mailbox, resolve).then(resolve, (error) => {
+        reject(error);
+        end(error);
+      });
       return promise;
     },
     async stop() {
@@ -83,7 +88,7 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
         return { topic, partition, highWatermark, paused: mode === 'halted' };
       }),
     }),
-    ended: new Promise(() => {}),
+    ended,
   };
 }
 

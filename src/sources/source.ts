@@ -4,8 +4,8 @@
 //   S1  Within a partition records come in offset order, one batch at a time; several partitions may run at once.
 //   S2  `fetchedOffset` is the offset it asked the log for; every record at or above it and up to `lastOffset` that holds
 //       data is in `records`. Between `skippedFrom` and `fetchedOffset` it knows that the log holds no data.
-//   S3  It goes on at the offset that `take` returns, and calls it committed only afterwards. What `take` did not finish
-//       (undefined) it delivers again, from wherever `seek` or the saved position says.
+//   S3  It goes on at the offset that `take` returns, and calls it committed only afterwards. What `take` abandoned it
+//       delivers again, from wherever `seek` or the saved position says.
 //   S4  It starts a partition at the position `assigned` returns, which is a hint: `take` checks every batch against
 //       the saved row.
 //   S5  `stop` ends after the batches in flight have ended. It never drops a batch that was handed over.
@@ -31,11 +31,12 @@ export type TopicPartition = { topic: string; partition: number };
 
 /** What the source calls; `src/partitions.ts` implements it. */
 export type Mailbox = {
-  /** Partitions were assigned to this process: the offset to start each at. Throws only when `signal` is aborted. */
+  /** These partitions are assigned to this process, beside those that were before: the offset to start each at. Throws
+   *  only when `signal` is aborted. */
   assigned(partitions: readonly Assigned[], signal: AbortSignal): Promise<readonly Start[]>;
   /** Partitions were taken away: whatever is remembered of them is dropped. */
   revoked(partitions: readonly TopicPartition[]): void;
-  /** One batch. Waits as long as needed (Postgres away), `beat` is called meanwhile. Never rejects. */
+  /** One batch. Waits as long as needed (Postgres away), unless `signal` is aborted. Never rejects. */
   take(batch: Batch, signal: AbortSignal): Promise<Taken>;
 };
 
@@ -78,6 +79,7 @@ export type Source = {
   seek(partition: TopicPartition, at: bigint): void;
   pause(partition: TopicPartition): void;
   facts(): SourceFacts;
-  /** Resolves when the source has nothing more to give (a file's end). Never, for Kafka. */
+  /** Resolves when the source has nothing more to give (a file's end; never, for Kafka). Rejects when it has ended for good
+   *  after its start: the process is of no use any more. */
   ended: Promise<void>;
 };
