@@ -65,7 +65,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     db: drizzle(sql, { schema }),
     sql,
     onConnection: (listener) => void listeners.push(listener),
-    close: () => sql.end({ timeout: 5 }),
+    close: () => sql.end({ timeout: 2 }),
   };
 
   // Still connecting when it is returned, and never awaited: a rejected `socket` option leaves its slot of postgres.js'

@@ -40,7 +40,8 @@ export function nextInOrder<Q extends Queued>(queued: readonly Q[], exists: bool
   return order;
 }
 
-/** Lowest timestamp; of equals the lower topic, partition, offset, so that every process chooses alike. */
+/** Lowest timestamp; of equals the lower topic, partition, generation, so that every process chooses alike. At most one of
+ *  each source is compared. */
 function earliest<Q extends Queued>(queued: readonly Q[]): Q | undefined {
   let first: Q | undefined;
   for (const each of queued) if (first === undefined || isBefore(each, first)) first = each;
@@ -50,6 +51,5 @@ function isBefore(a: Queued, b: Queued): boolean {
   if (a.atMs !== b.atMs) return a.atMs < b.atMs;
   if (a.topic !== b.topic) return a.topic < b.topic;
   if (a.partition !== b.partition) return a.partition < b.partition;
-  if (a.generation !== b.generation) return a.generation < b.generation;
-  return a.offset < b.offset;
+  return a.generation < b.generation;
 }

@@ -5,7 +5,7 @@
 import { sql } from 'drizzle-orm';
 import { type Db, migrate, openDatabase } from '../db/client.ts';
 import type { Config } from './config.ts';
-import { describe } from './errors.ts';
+import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
 import { isFirstStart, makePositions } from './positions.ts';
 import { INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
@@ -23,14 +23,28 @@ export async function readyDatabase({ database }: Config, log: Log, signal: Abor
       return;
     } catch (error) {
       if (error instanceof NotUsable) throw error;
+      const { class: errorClass, code } = classify(error);
+      if (errorClass === 'defect') throw new NotUsable(refusal(code, database, error), { cause: error });
       log.warn(
         { ...describe(error), host: database.host, port: database.port, attempt },
-        `waiting for Postgres at ${database.host}:${database.port} (${describe(error)['exception.message']}); trying again`,
+        `waiting for Postgres at ${database.host}:${database.port} (${WORDS[code] ?? describe(error)['exception.message']}); trying again`,
       );
       await sleep(Math.min(waitMs(INFRASTRUCTURE, attempt), 2_000), signal);
       signal.throwIfAborted();
     }
   }
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  '3D000': 'the database of DB_DATABASE does not exist',
+  '28P01': 'DB_PASSWORD is wrong',
+  '28000': 'DB_USER may not log in',
+};
+
+function refusal(code: string, { user, ownerUser }: Config['database'], error: unknown): string {
+  if (code === '42501')
+    return `${ownerUser ?? user} may not do this: let DB_OWNER_USER migrate, and see the grants in docs/operations.md.`;
+  return `The database can not be prepared: ${describe(error)['exception.message']}.`;
 }
 
 const ANSWER_MS = 10_000;
