@@ -20,6 +20,7 @@ test('it prints and writes settings that are true, and SIGTERM ends all of it', 
   const file = join(folder, 'stack.env');
   const program = runProgram(['stack', '--write', file]);
   await program.says(/^ready/m);
+  await program.says(/^(\w+=.*\n){7}/); // the other stream
   const family = program.family();
   const settings = parseEnv(program.text.out);
   expect(Object.keys(settings).sort()).toEqual([...NAMES].sort());
@@ -36,7 +37,7 @@ test('it prints and writes settings that are true, and SIGTERM ends all of it', 
 
 test('killed, it takes the servers with it', async () => {
   const program = runProgram(['stack', '--json']);
-  await program.says(/^ready/m);
+  await program.says(/^\{.*\}\n/);
   const family = program.family();
   expect(Object.keys(JSON.parse(program.text.out)).sort()).toEqual([...NAMES].sort());
   program.signal('SIGKILL');

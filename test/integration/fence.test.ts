@@ -405,16 +405,27 @@ describe('the result is the same', () => {
           }
           await Promise.all(busy.values());
           await owners[0]?.source.drain(20);
-          await until(async () => expect(await world.digest()).toEqual(expected));
+          await until(async () => expect(await result(world)).toEqual(expected));
           await Promise.all(owners.map(({ stop }) => stop()));
           await world.expectSound();
         } finally {
           await world.close();
         }
       }),
+      // A failure takes 15 s to be sure of, so it is not shrunk.
       { numRuns: 8, endOnFailure: true, ...(process.env.SEED ? { seed: Number(process.env.SEED) } : {}) },
     );
   }, 120_000);
+
+  /** A duplicate does not wait, so its place among the versions depends on when the customer came; nothing else does. */
+  async function result(world: World) {
+    const { history = [], ...others } = await world.digest();
+    const told = history.map((text) => {
+      const { version, from_state, to_state, ...row } = JSON.parse(text as string);
+      return JSON.stringify(row.outcome === 'duplicate' ? row : { ...row, from_state, to_state });
+    });
+    return { ...others, history: told.sort() };
+  }
 
   async function runAlone(told: Script) {
     const world = await createWorld();
@@ -425,7 +436,7 @@ describe('the result is the same', () => {
       await stop();
       for (const { id } of await world.sql`select distinct user_id as id from waiting`) await world.drain(id);
       await world.expectSound();
-      return await world.digest();
+      return await result(world);
     } finally {
       await world.close();
     }

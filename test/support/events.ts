@@ -90,7 +90,8 @@ export function partition(number = 0, { topic = 'user-events', generation = 0 } 
 /** The same event, with a payload that makes the machine throw as soon as it looks at it. */
 export function throwing<E extends UserEvent>(event: E): E {
   const payload = new Proxy(event.payload, {
-    get() {
+    get(said, name) {
+      if (name === 'timestamp') return said.timestamp;
       throw new TypeError(`no ${event.userId} here`);
     },
   });

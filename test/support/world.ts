@@ -98,7 +98,7 @@ export async function createWorld(
 
   async function start(more: Record<string, string>, source?: MemorySource): Promise<Service> {
     const chosen = config(more);
-    const service = await startService(chosen, logInto(lines, chosen), new AbortController().signal, source);
+    const service = await startService(chosen, logInto(lines, chosen), AbortSignal.timeout(30_000), source);
     services.push(service);
     return service;
   }

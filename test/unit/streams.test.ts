@@ -172,8 +172,19 @@ function live(
 
 // Looking at them
 
-const line = ({ outcome, event, customerId, version, from, to, transition, drift }: Settled) =>
-  [coordinatesOf(event), outcome, event.userId, customerId, version, from, to, transition, drift].join(' ');
+const line = ({ outcome, event, customerId, version, from, to, transition, drift, facts }: Settled) =>
+  [
+    coordinatesOf(event),
+    outcome,
+    event.userId,
+    customerId,
+    version,
+    from,
+    to,
+    transition,
+    drift,
+    JSON.stringify(facts),
+  ].join(' ');
 const byId = <T extends object>(rows: Map<string, T>) =>
   [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => ({ ...row, rev: 0 }));
 /** All that may be seen, without `rev` and the reasons why something waits. */
