@@ -49,10 +49,12 @@ const BY_CLASS: Readonly<Record<string, ErrorClass>> = {
   XX: 'defect',
 };
 const DRIVER = new Set([
-  ...['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', 'NOT_TAGGED_CALL'],
+  ...['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT'],
   ...['ECONNREFUSED', 'ECONNRESET', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN'],
   ...['ENOTFOUND', 'EAI_AGAIN', 'ENOENT', 'CERT_HAS_EXPIRED', 'DEPTH_ZERO_SELF_SIGNED_CERT'],
 ]);
+/** The driver's word for a statement of ours that can never work. */
+const OURS = new Set(['MAX_PARAMETERS_EXCEEDED', 'UNDEFINED_VALUE', 'UNSAFE_TRANSACTION']);
 
 /** The class of an error out of `save` or `load`. Drizzle wraps the driver's error: the cause counts. Never throws. */
 export function classify(error: unknown): Classified {
@@ -61,6 +63,7 @@ export function classify(error: unknown): Classified {
   if (error instanceof BrokenInvariant) return { class: 'defect', code: 'invariant', known: true };
   const code = codeOf(error);
   if (code !== undefined && DRIVER.has(code)) return { class: 'infrastructure', code, known: true };
+  if (code !== undefined && OURS.has(code)) return { class: 'defect', code, known: true };
   if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
     const known = BY_STATE[code] ?? BY_CLASS[code.slice(0, 2)];
     return { class: known ?? 'infrastructure', code, known: known !== undefined };

@@ -4,8 +4,9 @@
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import type { Customers } from './customers.ts';
+import type { CustomerRow } from './put.ts';
 import type { Routed } from './route.ts';
-import type { CustomerRow, Loaded, UserView } from './run.ts';
+import type { Loaded, UserView } from './run.ts';
 import { readUsers, type UserMemory } from './users.ts';
 
 export type Loading = { db: Db; memory: UserMemory; customers: Customers; waitingPerUser: number };

@@ -13,23 +13,15 @@ import { createHash } from 'node:crypto';
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { VERSION } from '../machines/index.ts';
+import { type Buried, buryPoison, buryUnreadable, putOrBury } from './bury.ts';
 import { BrokenInvariant, Conflict, classify } from './errors.ts';
 import type { Decoded, Place, SourceRecord } from './events.ts';
 import { readCustomers, readHolds, readKnownCustomers } from './load.ts';
 import { nextInOrder, type Queued } from './order.ts';
 import { REDRIVE_TOPIC } from './positions.ts';
+import { putCustomer, type UserRow } from './put.ts';
 import { CONFLICT, sleep, waitMs } from './retry.ts';
-import {
-  type Buried,
-  buryPoison,
-  buryUnreadable,
-  putCustomer,
-  putOrBury,
-  type Result,
-  type UserRow,
-  type UserView,
-  type UserWrite,
-} from './run.ts';
+import type { Result, UserView, UserWrite } from './run.ts';
 import { inOrder, mergedTallies, type Saver, send, write } from './save.ts';
 import { add, type Tallies, tallyResult } from './tallies.ts';
 import { readUsers } from './users.ts';

@@ -8,46 +8,12 @@
 //     never gets in, because the row is written by rev.
 // N2  The machine of one user that throws stops that user alone (P4): its event is `dead`, its later ones wait behind it.
 // N3  An event enters the ring when it is put to the machine, whatever its outcome; a duplicate does not enter again.
-import {
-  NOBODY,
-  ROLE_MAPPING,
-  STATUS_STATE,
-  type State,
-  type UserContext,
-  user as userTable,
-  VERSION,
-} from '../machines/index.ts';
+import { VERSION } from '../machines/index.ts';
+import { type Buried, buryFull, buryPoison, buryUnreadable, putOrBury } from './bury.ts';
 import { BrokenInvariant } from './errors.ts';
-import type { CustomerEvent, DeadCode, Event, Outcome, Unreadable, UserEvent } from './events.ts';
+import type { CustomerEvent, Outcome, Unreadable, UserEvent } from './events.ts';
+import { type CustomerRow, isDuplicate, type Put, putCustomer, type Settled, type UserRow } from './put.ts';
 import type { Routed } from './route.ts';
-
-/** A saved user. `rev` is raised by every write; `waiting` counts what waits or blocks as a dead letter. */
-export type UserRow = UserContext & {
-  userId: string;
-  state: Exclude<State, 'absent'>;
-  version: number;
-  statusAtMs: number | null;
-  statusSource: string | null;
-  statusOffset: string | null;
-  roleAtMs: number | null;
-  roleSource: string | null;
-  roleOffset: string | null;
-  /** `\x` and 16 hex digits per event, oldest first. */
-  ring: string;
-  waiting: number;
-  rev: number;
-  machineVersion: number;
-  createdAt: string;
-  deletedAt: string | null;
-};
-export type CustomerRow = {
-  customerId: string;
-  name: string;
-  atMs: number;
-  source: string;
-  offset: string;
-  rev: number;
-};
 
 /** What was saved of one user before the batch. */
 export type UserView = {
@@ -66,50 +32,12 @@ export type Loaded = {
   holds: { users: ReadonlySet<string>; customers: ReadonlySet<string> };
 };
 
-export const FINAL_OUTCOMES = ['applied', 'skipped', 'duplicate', 'stale', 'rejected'] as const;
-export type FinalOutcome = (typeof FINAL_OUTCOMES)[number];
 export const WAITING_REASONS = ['customer', 'user', 'dead-letter', 'hold', 'order', 'machine'] as const;
 export type WaitingReason = (typeof WAITING_REASONS)[number];
 
-/** What became of one event. Each record of the batch is in exactly one of these. */
-export type Settled = {
-  outcome: FinalOutcome;
-  event: Event;
-  /** The customer of the user (or the customer itself). */
-  customerId: string | null;
-  /** The user's version after the event; null for a customer. */
-  version: number | null;
-  from: State | null;
-  to: State | null;
-  transition: string | null;
-  drift: boolean;
-  facts: Facts;
-};
 export type Postponed = { outcome: 'waiting'; event: UserEvent; reason: WaitingReason };
-export type Buried = {
-  outcome: 'dead';
-  event: Event | Unreadable;
-  stage: 'decode' | 'validate' | 'route' | 'run' | 'save';
-  code: DeadCode;
-  /** SQLSTATE or error name, where there is one. */
-  class: string | null;
-  message: string;
-  stack: string | null;
-  blocks: boolean;
-  userId: string | null;
-  userVersion: number | null;
-};
+/** What became of one event. Each record of the batch is in exactly one of these. */
 export type Result = Settled | Postponed | Buried;
-
-/** What was added to the event for the guards, and what the fold of the history needs: part of the history row.
- *  `atMs` only where it is not the event's own time; the booleans only where true. */
-export type Facts = {
-  hash: string;
-  atMs?: number;
-  customerKnown?: true;
-  roleIsNewer?: true;
-  statusIsNewer?: true;
-};
 
 export type UserWrite = { row: UserRow; readRev: number | null };
 export type CustomerWrite = { row: CustomerRow; readRev: number | null };
@@ -215,202 +143,6 @@ function gate(
   return queue.waiting > queue.blocking ? 'order' : 'dead-letter';
 }
 
-function isDuplicate(row: UserRow | undefined, event: UserEvent): boolean {
-  return row !== undefined && row.machineVersion <= VERSION && ringHas(row.ring, event.hash);
-}
-
-/** What putting an event to a user's machine leads to: a row and a settled event, or a reason to wait. */
-export type Put = { row: UserRow; settled: Settled } | { outcome: 'waiting'; reason: 'user' | 'customer' };
-
-/** `put`, and the one place where a machine that throws is caught (N2). */
-export function putOrBury(row: UserRow | undefined, event: UserEvent, customerKnown: boolean): Put | Buried {
-  try {
-    return put(row, event, customerKnown);
-  } catch (error) {
-    return {
-      outcome: 'dead',
-      event,
-      stage: 'run',
-      code: 'transition',
-      class: error instanceof Error ? error.name : typeof error,
-      // The machine's own text could quote the event.
-      message: `the machine of version ${VERSION} threw in state ${row?.state ?? 'absent'}`,
-      stack: error instanceof Error ? ownStack(error) : null,
-      blocks: true,
-      userId: event.userId,
-      userVersion: row?.version ?? null,
-    };
-  }
-}
-
-/** One event put to one user's machine. The fold of a user's history is this function, row after row (P1).
- *  Throws what the machine throws. */
-export function put(row: UserRow | undefined, event: UserEvent, customerKnown: boolean): Put {
-  if (row === undefined && event.type !== 'USER_CREATED') return { outcome: 'waiting', reason: 'user' };
-  const from: State = row?.state ?? 'absent';
-  const facts = factsOf(row, event, customerKnown);
-  const next: UserRow = row === undefined ? newUser(event) : { ...row };
-  next.version++;
-  if (row !== undefined && ringHas(row.ring, event.hash))
-    return settle(row, next, event, 'duplicate', null, from, facts);
-
-  const step = userTable.step(from, row ?? NOBODY, {
-    type: event.type,
-    payload: event.payload,
-    facts: booleans(facts),
-  } as never);
-  if (step === undefined && row === undefined) return { outcome: 'waiting', reason: 'customer' };
-  next.ring = ringWith(next.ring, event.hash);
-  if (step === undefined) return settle(row, next, event, 'rejected', null, from, facts);
-  next.machineVersion = VERSION;
-  const mark = markOf(row, event);
-  if (mark !== undefined && isStale(event, mark)) return settle(row, next, event, 'stale', null, from, facts);
-  raiseMark(next, event, mark);
-  if (!step.changes) return settle(row, next, event, 'skipped', step.transition, from, facts);
-  if (step.assigned !== undefined) Object.assign(next, step.assigned);
-  next.state = step.state as UserRow['state'];
-  if (next.state === 'deleted') next.deletedAt = isoTime(event);
-  return settle(row, next, event, 'applied', step.transition, from, facts);
-}
-
-function settle(
-  before: UserRow | undefined,
-  row: UserRow,
-  event: UserEvent,
-  outcome: FinalOutcome,
-  transition: string | null,
-  from: State,
-  facts: Facts,
-): Put {
-  return {
-    row,
-    settled: {
-      outcome,
-      event,
-      customerId: row.customerId,
-      version: row.version,
-      from,
-      to: row.state,
-      transition,
-      drift: outcome === 'applied' && before !== undefined && hasDrifted(before, event),
-      facts,
-    },
-  };
-}
-
-function newUser(event: UserEvent): UserRow {
-  return {
-    ...NOBODY,
-    userId: event.userId,
-    state: 'pending',
-    version: 0,
-    statusAtMs: null,
-    statusSource: null,
-    statusOffset: null,
-    roleAtMs: null,
-    roleSource: null,
-    roleOffset: null,
-    ring: EMPTY_RING,
-    waiting: 0,
-    rev: 0,
-    machineVersion: VERSION,
-    createdAt: isoTime(event),
-    deletedAt: null,
-  };
-}
-
-/** The event's own time as Postgres takes it: its offsets end at ±15:59, RFC 3339's at ±23:59. */
-export function isoTime({ occurredAtMs }: { occurredAtMs: number }): string {
-  return new Date(occurredAtMs).toISOString();
-}
-
-function factsOf(row: UserRow | undefined, event: UserEvent, customerKnown: boolean): Facts {
-  const facts: Facts = { hash: event.hash };
-  if (event.atMs !== event.occurredAtMs) facts.atMs = event.atMs;
-  // Only where the guard asks: for a user that exists it would depend on when the batch came.
-  if (event.type === 'USER_CREATED' && row === undefined && customerKnown) facts.customerKnown = true;
-  if (event.type === 'USER_STATUS_CHANGED' && isLater(row?.roleAtMs, row?.roleSource, event)) facts.roleIsNewer = true;
-  if (event.type === 'USER_ROLE_CHANGED' && isLater(row?.statusAtMs, row?.statusSource, event))
-    facts.statusIsNewer = true;
-  return facts;
-}
-function isLater(atMs: number | null | undefined, source: string | null | undefined, event: UserEvent): boolean {
-  return typeof atMs === 'number' && source !== event.source && event.atMs < atMs;
-}
-function booleans(facts: Facts): { customerKnown: boolean; roleIsNewer: boolean; statusIsNewer: boolean } {
-  return {
-    customerKnown: facts.customerKnown === true,
-    roleIsNewer: facts.roleIsNewer === true,
-    statusIsNewer: facts.statusIsNewer === true,
-  };
-}
-
-/** The last event of a kind: highest timestamp, source and offset. `source`: "topic/partition" (events.ts). */
-export type Mark = { atMs: number; source: string; offset: bigint };
-
-/** Must this event be left out because a newer one of its kind was seen? Never throws.
- *  Rule: docs/architecture.md, "Order": within a source the offset order is the truth, between sources the timestamp. */
-export function isStale(event: Pick<UserEvent, 'source' | 'atMs' | 'record'>, mark: Mark): boolean {
-  // Within one partition the offset order is the truth, whatever the clocks say (P1).
-  if (event.source === mark.source) return event.record.offset <= mark.offset;
-  return event.atMs < mark.atMs;
-}
-
-function markOf(row: UserRow | undefined, event: UserEvent): Mark | undefined {
-  if (row === undefined) return undefined;
-  if (event.type === 'USER_STATUS_CHANGED' && row.statusAtMs !== null)
-    return { atMs: row.statusAtMs, source: row.statusSource as string, offset: BigInt(row.statusOffset as string) };
-  if (event.type === 'USER_ROLE_CHANGED' && row.roleAtMs !== null)
-    return { atMs: row.roleAtMs, source: row.roleSource as string, offset: BigInt(row.roleOffset as string) };
-  return undefined;
-}
-
-/** A mark's timestamp never goes down. */
-function raiseMark(next: UserRow, event: UserEvent, mark: Mark | undefined): void {
-  const atMs = mark === undefined ? event.atMs : Math.max(mark.atMs, event.atMs);
-  if (event.type === 'USER_STATUS_CHANGED') {
-    next.statusAtMs = atMs;
-    next.statusSource = event.source;
-    next.statusOffset = String(event.record.offset);
-  } else if (event.type === 'USER_ROLE_CHANGED') {
-    next.roleAtMs = atMs;
-    next.roleSource = event.source;
-    next.roleOffset = String(event.record.offset);
-  }
-}
-
-/** The producer's idea of the state or role before differs from ours: counted, never blocking. */
-function hasDrifted(before: UserRow, event: UserEvent): boolean {
-  if (event.type === 'USER_STATUS_CHANGED') {
-    const state = Object.hasOwn(STATUS_STATE, event.payload.previousStatus)
-      ? STATUS_STATE[event.payload.previousStatus as keyof typeof STATUS_STATE]
-      : undefined;
-    return state !== undefined && state !== (before.state === 'roleChanged' ? 'active' : before.state);
-  }
-  if (event.type === 'USER_ROLE_CHANGED') {
-    if (!Object.hasOwn(ROLE_MAPPING, event.payload.previousRole)) return false;
-    const meaning = ROLE_MAPPING[event.payload.previousRole as keyof typeof ROLE_MAPPING];
-    return (
-      meaning.role !== before.role ||
-      (meaning.userType ?? before.userType) !== before.userType ||
-      meaning.isCompanyOwner !== before.isCompanyOwner
-    );
-  }
-  return false;
-}
-
-/** Against a producer that sends twice; 16 × 8 bytes live in the user's row, so no extra index. */
-const RING_EVENTS = 16;
-const HASH_DIGITS = 16;
-const EMPTY_RING = '\\x';
-function ringHas(ring: string, hash: string): boolean {
-  for (let at = EMPTY_RING.length; at < ring.length; at += HASH_DIGITS) if (ring.startsWith(hash, at)) return true;
-  return false;
-}
-function ringWith(ring: string, hash: string): string {
-  return EMPTY_RING + (ring.slice(EMPTY_RING.length) + hash).slice(-RING_EVENTS * HASH_DIGITS);
-}
-
 /** CUSTOMER_CREATED: upsert; older → `stale`, equal → `skipped`. Takes effect before the users of the batch are run. */
 function runCustomers(
   events: readonly CustomerEvent[],
@@ -435,87 +167,6 @@ function runCustomers(
     return { row: { ...row, rev: (readRev ?? 0) + 1 }, readRev };
   });
   return { customers, created: new Set(rows.keys()) };
-}
-
-export function putCustomer(
-  row: CustomerRow | undefined,
-  event: CustomerEvent,
-): { row: CustomerRow; settled: Settled } {
-  const facts: Facts = { hash: event.hash };
-  if (event.atMs !== event.occurredAtMs) facts.atMs = event.atMs;
-  const settled = (outcome: FinalOutcome): Settled => ({
-    outcome,
-    event,
-    customerId: event.customerId,
-    version: null,
-    from: null,
-    to: null,
-    transition: null,
-    drift: false,
-    facts,
-  });
-  const mark = row && { atMs: row.atMs, source: row.source, offset: BigInt(row.offset) };
-  if (row !== undefined && mark !== undefined && isStale(event, mark)) return { row, settled: settled('stale') };
-  const next: CustomerRow = {
-    customerId: event.customerId,
-    name: event.payload.name,
-    atMs: Math.max(row?.atMs ?? event.atMs, event.atMs),
-    source: event.source,
-    offset: String(event.record.offset),
-    rev: row?.rev ?? 0,
-  };
-  return { row: next, settled: settled(row?.name === next.name ? 'skipped' : 'applied') };
-}
-
-export function buryUnreadable(event: Unreadable, userVersion: number | null): Buried {
-  const { stage, code, detail, blocks, userId } = event;
-  return {
-    outcome: 'dead',
-    event,
-    stage,
-    code,
-    class: null,
-    message: detail,
-    stack: null,
-    blocks,
-    userId,
-    userVersion,
-  };
-}
-/** For a record that only Postgres refused. */
-export function buryPoison(event: Event, sqlstate: string, row: UserRow | undefined): Buried {
-  return {
-    outcome: 'dead',
-    event,
-    stage: 'save',
-    code: 'sql',
-    class: sqlstate,
-    stack: null,
-    message: `Postgres refused the rows of this event with SQLSTATE ${sqlstate}`,
-    blocks: event.userId !== null,
-    userId: event.userId,
-    userVersion: row?.version ?? null,
-  };
-}
-function buryFull(event: UserEvent, limit: number, row: UserRow | undefined): Buried {
-  return {
-    outcome: 'dead',
-    event,
-    stage: 'run',
-    code: 'waiting-full',
-    class: null,
-    stack: null,
-    message: `${limit} events of this user wait already`,
-    blocks: true,
-    userId: event.userId,
-    userVersion: row?.version ?? null,
-  };
-}
-
-/** Our own frames only, without the first line, which could quote input; at most 8 kB. */
-function ownStack(error: Error): string | null {
-  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line) && !line.includes('node:'));
-  return frames.length === 0 ? null : frames.join('\n').slice(0, 8_000);
 }
 
 /** This much of one batch failing alike is a deploy or a database, not the records: the partition halts, and there are no

@@ -14,17 +14,11 @@ import type { Db, Tx } from '../db/client.ts';
 import { customers, deadLetters, history, users, waiting } from '../db/schema.ts';
 import { VERSION } from '../machines/index.ts';
 import { type Bulk, bulkOf, type Read } from './bulk.ts';
+import type { Buried } from './bury.ts';
 import { BrokenInvariant, Conflict, Fenced } from './errors.ts';
 import type { Header, Place, SourceRecord } from './events.ts';
-import {
-  type Buried,
-  type CustomerWrite,
-  isoTime,
-  type Postponed,
-  type Ran,
-  type Settled,
-  type UserWrite,
-} from './run.ts';
+import { isoTime, type Settled } from './put.ts';
+import type { CustomerWrite, Postponed, Ran, UserWrite } from './run.ts';
 import { type Tallies, tally } from './tallies.ts';
 
 /** The step of a position that a save makes. `from` and `to`: the next offset before and after. */

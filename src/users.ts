@@ -12,7 +12,8 @@
 import { sql } from 'drizzle-orm';
 import { LRUCache } from 'lru-cache';
 import type { Db, Tx } from '../db/client.ts';
-import type { UserRow, UserView } from './run.ts';
+import type { UserRow } from './put.ts';
+import type { UserView } from './run.ts';
 
 export type UserMemory = {
   get(userId: string, source: string): UserRow | undefined;

@@ -129,15 +129,23 @@ export function createWake({ db, drain, drained, log }: WakeOptions): Wake {
   }
 
   async function sweep(): Promise<void> {
-    const rows = await db.execute<{ userId: string }>(sql`
-      select distinct user_id as "userId"
-        from (select user_id from waiting where user_id > ${sweptTo} order by user_id limit ${SWEEP_ROWS}) slice
-       order by user_id`);
+    let rows = await nextSlice();
+    if (rows.length === 0 && sweptTo !== '') {
+      sweptTo = ''; // once round: the next sweep is not spent on finding that out
+      rows = await nextSlice();
+    }
     sweptTo = rows.length === 0 ? '' : (rows.at(-1)?.userId as string);
     const redriving = await db.execute<{ userId: string }>(
       sql`select distinct user_id as "userId" from dead_letters where status = 'redriving' and user_id is not null limit ${ASK}`,
     );
     wakeUsers([...rows, ...redriving].map(({ userId }) => userId));
+  }
+
+  function nextSlice(): Promise<readonly { userId: string }[]> {
+    return db.execute<{ userId: string }>(sql`
+      select distinct user_id as "userId"
+        from (select user_id from waiting where user_id > ${sweptTo} order by user_id limit ${SWEEP_ROWS}) slice
+       order by user_id`);
   }
 
   async function idle(): Promise<void> {

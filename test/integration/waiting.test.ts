@@ -23,8 +23,11 @@ function customer(id = 'c1', partition = 0): Arrival {
     partition,
   });
 }
-function created(userId: string, partition = 0, customerAccountId: string | undefined = 'c1'): Arrival {
-  return cloudEvent('USER_CREATED', userCreated({ userId, customerAccountId }), { id: `${userId} created`, partition });
+function created(userId: string, partition = 0, customerId: string | null = 'c1'): Arrival {
+  return cloudEvent('USER_CREATED', userCreated({ userId, customerAccountId: customerId ?? undefined }), {
+    id: `${userId} created`,
+    partition,
+  });
 }
 let sent = 0;
 function moved(userId: string, newStatus: 'ACTIVE' | 'SUSPENDED' | 'PENDING', partition = 0, minutes = 0): Arrival {
@@ -50,7 +53,13 @@ async function state(world: World, userId: string) {
   return row && `${row.state} ${row.waiting}`;
 }
 /** Locks in the test's hand may take longer than the service would wait for them. */
-const PATIENT = { DB_LOCK_TIMEOUT_MS: '20000', DB_STATEMENT_TIMEOUT_MS: '30000', DB_IDLE_IN_TRANSACTION_MS: '30000' };
+const PATIENT = {
+  DB_LOCK_TIMEOUT_MS: '20000',
+  DB_STATEMENT_TIMEOUT_MS: '30000',
+  DB_IDLE_IN_TRANSACTION_MS: '30000',
+  KAFKA_SESSION_TIMEOUT_MS: '60000',
+  KAFKA_REBALANCE_TIMEOUT_MS: '60000',
+};
 
 describe('the customer comes later', () => {
   test('in the same batch, behind its user: nothing waits', async ({ world }) => {
@@ -112,7 +121,7 @@ describe('the customer comes later', () => {
 
   test('never: it waits for ever, and holds up nobody else', async ({ world }) => {
     const service = await world.service();
-    world.log.append(created('u1', 0, 'nobody'), created('u2', 0, undefined), moved('u2', 'ACTIVE'));
+    world.log.append(created('u1', 0, 'nobody'), created('u2', 0, null), moved('u2', 'ACTIVE'));
     await service.source.drain();
     service.tick();
     await service.stop();
@@ -144,7 +153,7 @@ describe('the user comes later', () => {
   for (const order of ['the waiting first', 'the user first', 'both at once'] as const)
     test(`at the same time, ${order}: the status is applied`, async ({ world }) => {
       const { source } = await world.service(PATIENT);
-      world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, undefined));
+      world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, null));
       await source.assign();
       const [t1, t2] = [await world.blockSaves(TOPIC, 0), await world.blockSaves(TOPIC, 1)];
       const waiting = source.deliver(TOPIC, 0);
@@ -161,7 +170,7 @@ describe('the user comes later', () => {
     world,
   }) => {
     const { source } = await world.service(PATIENT);
-    world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, undefined));
+    world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, null));
     await source.assign();
     const [t1, t2] = [await world.blockSaves(TOPIC, 0), await world.blockSaves(TOPIC, 1)];
     const waiting = source.deliver(TOPIC, 0);
@@ -220,7 +229,7 @@ describe('held', () => {
 
   test('between the load and the save of a batch: the next batch waits', async ({ world }) => {
     const { source } = await world.service(PATIENT);
-    world.log.append(created('u1', 0, undefined), moved('u1', 'ACTIVE'));
+    world.log.append(created('u1', 0, null), moved('u1', 'ACTIVE'));
     await source.assign();
     const block = await world.blockSaves(TOPIC);
     const delivery = source.deliver(TOPIC, 0, { records: 1 });
@@ -327,16 +336,15 @@ describe('too much waits', () => {
     const { source } = await world.service({ WAITING_PER_USER: '3' });
     world.log.append(
       created('u1'),
-      ...Array.from({ length: 5 }, (_, n) => moved('u1', n % 2 ? 'SUSPENDED' : 'ACTIVE')),
+      ...Array.from({ length: 4 }, (_, n) => moved('u1', n % 2 ? 'SUSPENDED' : 'ACTIVE')),
     );
-    world.log.append(created('u2', 0, undefined), moved('u2', 'ACTIVE'));
+    world.log.append(created('u2', 0, null), moved('u2', 'ACTIVE'));
     await source.drain();
     expect(await waits(world)).toEqual(['u1 customer', 'u1 order', 'u1 order']);
     const dead = await world.sql`select id::int, code, blocks, "offset"::int from dead_letters order by "offset"`;
     expect(dead.map(({ code, blocks, offset }) => [code, blocks, offset])).toEqual([
       ['waiting-full', true, 3],
       ['waiting-full', true, 4],
-      ['waiting-full', true, 5],
     ]);
     expect(await state(world, 'u2')).toBe('active 0');
 
@@ -344,27 +352,25 @@ describe('too much waits', () => {
     world.log.append(customer('c1', 1));
     await source.drain();
     await nothingWaits(world);
-    expect(await state(world, 'u1')).toBe('suspended 3');
+    expect(await state(world, 'u1')).toBe('suspended 2');
     world.log.append(moved('u1', 'PENDING'));
     await source.drain();
     expect(await waits(world)).toEqual(['u1 dead-letter']);
 
-    // The middle one redriven: it stands behind the first one, and goes no further than that.
+    // The second one redriven stays behind the first one, until that is settled.
     await markForRedrive(world.db, dead[1]?.id, 'ops');
     expect(await world.drain('u1')).toEqual([]);
-    await markForRedrive(world.db, dead[0]?.id, 'ops');
-    expect((await world.drain('u1')).map(({ outcome }) => outcome)).toEqual(['applied', 'applied']);
-    expect(await waits(world)).toEqual(['u1 dead-letter']);
-    await discard(world.db, dead[2]?.id, 'ops', 'not needed');
-    await world.drain('u1');
+    await discard(world.db, dead[0]?.id, 'ops', 'not needed');
+    expect((await world.drain('u1')).map(({ outcome }) => outcome)).toEqual(['skipped', 'applied']);
     expect(await state(world, 'u1')).toBe('pending 0');
     expect((await world.sql`select status from dead_letters order by "offset"`).map(({ status }) => status)).toEqual([
-      ...['resolved', 'resolved', 'discarded'],
+      'discarded',
+      'resolved',
     ]);
   });
 
   test('in total: the partitions halt, and go on once it is less', async ({ world }) => {
-    const service = await world.service({ WAITING_IN_TOTAL: '4' });
+    const service = await world.service({ WAITING_IN_TOTAL: '4', WAITING_PER_USER: '4' });
     const { source } = service;
     world.log.append(...['a', 'b', 'c', 'd', 'e'].map((id) => created(id)));
     await source.drain();
@@ -398,7 +404,7 @@ describe('a dead letter that blocks', () => {
   }) => {
     const { source } = await world.service();
     await world.sql.unsafe(`alter table users add constraint no_suspended check (state <> 'suspended')`);
-    world.log.append(created('u1', 0, undefined), moved('u1', 'SUSPENDED', 0, 10));
+    world.log.append(created('u1', 0, null), moved('u1', 'SUSPENDED', 0, 10));
     await source.drain();
     // From another source: before and after the dead letter.
     world.log.append(moved('u1', 'ACTIVE', 1, 5), moved('u1', 'PENDING', 1, 20));

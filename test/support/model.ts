@@ -10,8 +10,9 @@
 //   operator  one transaction, then a wake
 import { Conflict } from '../../src/errors.ts';
 import type { Event } from '../../src/events.ts';
+import type { UserRow } from '../../src/put.ts';
 import { route } from '../../src/route.ts';
-import { type Ran, run, type UserRow, type UserView } from '../../src/run.ts';
+import { type Ran, run, type UserView } from '../../src/run.ts';
 import { createUserMemory } from '../../src/users.ts';
 import { USER } from './events.ts';
 import {

@@ -4,23 +4,19 @@
 // For properties over thousands of streams, and for the model of all interleavings, which stops between the statements.
 // That Postgres does the same: test/integration.
 import { VERSION } from '../../machines/index.ts';
+import { type Buried, buryUnreadable, putOrBury } from '../../src/bury.ts';
 import { Conflict, Fenced } from '../../src/errors.ts';
 import type { Event, Place, Unreadable } from '../../src/events.ts';
 import { nextInOrder, type Queued } from '../../src/order.ts';
+import type { CustomerRow, Settled, UserRow } from '../../src/put.ts';
 import { type Routed, route } from '../../src/route.ts';
 import {
-  type Buried,
-  buryUnreadable,
-  type CustomerRow,
   type Loaded,
   type Postponed,
-  putOrBury,
   type Ran,
   type Result,
   type RunOptions,
   run,
-  type Settled,
-  type UserRow,
   type UserView,
   type UserWrite,
 } from '../../src/run.ts';

@@ -3,23 +3,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { NOBODY, VERSION } from '../../machines/index.ts';
+import type { Buried } from '../../src/bury.ts';
 import { BrokenInvariant } from '../../src/errors.ts';
 import type { Decoded } from '../../src/events.ts';
+import { type CustomerRow, isStale, put, type Settled, type UserRow } from '../../src/put.ts';
 import { type Routed, route } from '../../src/route.ts';
-import {
-  type Buried,
-  type CustomerRow,
-  countOutcomes,
-  isStale,
-  type Loaded,
-  put,
-  type Ran,
-  type Result,
-  type RunOptions,
-  run,
-  type Settled,
-  type UserRow,
-} from '../../src/run.ts';
+import { countOutcomes, type Loaded, type Ran, type Result, type RunOptions, run } from '../../src/run.ts';
 import { partition, throwing, USER } from '../support/events.ts';
 import { AT_MS } from '../support/records.ts';
 

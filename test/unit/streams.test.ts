@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Decoded, UserEvent } from '../../src/events.ts';
 import { judge } from '../../src/position.ts';
-import { isoTime, put, type Settled, type UserRow } from '../../src/run.ts';
+import { isoTime, put, type Settled, type UserRow } from '../../src/put.ts';
 import type { Tallies } from '../../src/tallies.ts';
 import { type Partition, partition, throwing } from '../support/events.ts';
 import { coordinatesOf, copyOf, countQueue, drain, emptyTables, handle, type Tables } from '../support/store.ts';

@@ -1,8 +1,9 @@
 // What one result adds to the totals. That the sums are what counting gives: streams.test.ts.
 import { describe, expect, test } from 'vitest';
 import type { Decoded } from '../../src/events.ts';
+import type { UserRow } from '../../src/put.ts';
 import { route } from '../../src/route.ts';
-import { type Result, type RunOptions, run, type UserRow } from '../../src/run.ts';
+import { type Result, type RunOptions, run } from '../../src/run.ts';
 import { add, type Tallies, tally, tallyResult } from '../../src/tallies.ts';
 import { partition, USER } from '../support/events.ts';
 

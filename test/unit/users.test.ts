@@ -1,7 +1,7 @@
 // What is remembered of users between batches. The queries: test/integration.
 import { describe, expect, test } from 'vitest';
 import { NOBODY, VERSION } from '../../machines/index.ts';
-import type { UserRow } from '../../src/run.ts';
+import type { UserRow } from '../../src/put.ts';
 import { createUserMemory } from '../../src/users.ts';
 
 const row = (userId: string, over: Partial<UserRow> = {}): UserRow => ({
