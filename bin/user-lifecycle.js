@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --
 // user-lifecycle.js — starts src/cli/main.ts with a Node that runs TypeScript as it is.
 //
 // Plain JavaScript of 2020, so that an old system Node gets this far. The package `node` among the dependencies brings the
@@ -31,7 +31,7 @@ function bundled() {
 }
 
 function run(node, options) {
-  const child = spawn(node, [...options, fileURLToPath(main), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const child = spawn(node, [...options, '--', fileURLToPath(main), ...process.argv.slice(2)], { stdio: 'inherit' });
   for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(name, () => child.kill(name));
   child.on('error', (error) => {
     process.stderr.write(`${node} can not be started: ${error.message}\n`);

@@ -32,7 +32,7 @@ export type Database = {
   db: Db;
   /** The client below Drizzle, for streaming reads and LISTEN-like needs of tools; the service itself goes through `db`. */
   sql: postgres.Sql;
-  /** Calls back for every new connection after the first ones: what was remembered may be ahead of a rewound database. */
+  /** Calls back for every new connection: what was remembered may be ahead of a rewound database. */
   onConnection(listener: () => void): void;
   close(): Promise<void>;
 };
@@ -73,6 +73,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
   function connectingSocket({ host, port }: DatabaseSettings): Socket {
     const path = host.startsWith('/') ? `${host}/.s.PGSQL.${port}` : undefined;
     const socket = Object.assign(new Socket(), { host });
+    if (settings.statementTimeoutMs > 0) endWhereNothingAnswers(socket, settings.statementTimeoutMs + ANSWER_MARGIN_MS);
     socket.once('connect', () => {
       for (const listener of listeners) listener();
     });
@@ -80,6 +81,30 @@ export function openDatabase(settings: DatabaseSettings): Database {
     else socket.setNoDelay(true).setKeepAlive(true, 5_000).connect({ host, port });
     return socket;
   }
+}
+
+/** Beyond the server's own statement timeout, for what it sends before and after. */
+const ANSWER_MARGIN_MS = 6_000;
+
+/** Destroys a socket that wrote and got nothing back for so long: a server that vanished without a word (no RST) would be
+ *  waited for as long as TCP sends again, 15 minutes, since keepalive is silent while data is on its way. */
+function endWhereNothingAnswers(socket: Socket, ms: number): void {
+  let waits = false;
+  const limit = setTimeout(() => {
+    if (waits) socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
+  }, ms).unref();
+  const write = socket.write.bind(socket);
+  socket.write = ((...args: Parameters<Socket['write']>) => {
+    if (!waits) {
+      waits = true;
+      limit.refresh();
+    }
+    return write(...args);
+  }) as Socket['write'];
+  socket.on('data', () => {
+    waits = false;
+  });
+  socket.once('close', () => clearTimeout(limit));
 }
 
 const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url));

@@ -174,7 +174,9 @@ export const deadLetters = pgTable(
   (t) => [
     primaryKey({ columns: [t.topic, t.partition, t.generation, t.offset] }),
     unique('dead_letters_id').on(t.id),
-    index('dead_letters_blocking').on(t.userId).where(sql`blocks and status in ('open', 'redriving')`),
+    // Settled ones are the most, in time: neither a batch nor a drain may look through them.
+    index('dead_letters_unsettled').on(t.userId).where(sql`status in ('open', 'redriving')`),
+    index('dead_letters_redriving').on(t.id).where(sql`status = 'redriving'`),
     check('dead_letters_status', sql`${t.status} in ('open', 'redriving', 'resolved', 'discarded')`),
   ],
 );
@@ -203,7 +205,7 @@ export const waiting = pgTable(
   (t) => [
     primaryKey({ columns: [t.topic, t.partition, t.generation, t.offset] }),
     index('waiting_user').on(t.userId),
-    index('waiting_customer').on(t.customerId),
+    index('waiting_customer').on(t.customerId, t.userId),
     check('waiting_reason', sql`${t.reason} in ('customer', 'user', 'dead-letter', 'hold', 'order', 'machine')`),
   ],
 );

@@ -19,6 +19,11 @@ export class Conflict extends Error {
   override name = 'Conflict';
 }
 
+/** The partition must stop until a person decides; the text says why and what to do. Nothing was saved. */
+export class Halt extends Error {
+  override name = 'Halt';
+}
+
 /** A sentence that must hold did not. Nothing was saved; the partition halts. */
 export class BrokenInvariant extends Error {
   override name = 'BrokenInvariant';
@@ -32,11 +37,11 @@ const BY_STATE: Readonly<Record<string, ErrorClass>> = {
   '25P03': 'infrastructure', // ended by idle_in_transaction_session_timeout
   '57014': 'slow', // statement timeout
   '23514': 'poison', // a check refused the row
-  // 65,536 bind parameters answer 08P01: by its class alone it would be retried for ever.
-  '08P01': 'defect',
 };
 const BY_CLASS: Readonly<Record<string, ErrorClass>> = {
-  '08': 'infrastructure', // connection
+  // Connection; 08P01 too, with which a pooler (PgBouncer) tells that its server is gone. The other reason for it, more than
+  // 65,535 bind parameters, the driver refuses by itself (OURS).
+  '08': 'infrastructure',
   '53': 'infrastructure', // disk full, out of memory, too many connections
   '57': 'infrastructure', // shutdown, crash, starting up
   '58': 'infrastructure', // the server's own I/O
@@ -60,6 +65,7 @@ const OURS = new Set(['MAX_PARAMETERS_EXCEEDED', 'UNDEFINED_VALUE', 'UNSAFE_TRAN
 export function classify(error: unknown): Classified {
   if (error instanceof Fenced) return { class: 'fenced', code: 'fenced', known: true };
   if (error instanceof Conflict) return { class: 'conflict', code: 'conflict', known: true };
+  if (error instanceof Halt) return { class: 'defect', code: 'halt', known: true };
   if (error instanceof BrokenInvariant) return { class: 'defect', code: 'invariant', known: true };
   const code = codeOf(error);
   if (code !== undefined && DRIVER.has(code)) return { class: 'infrastructure', code, known: true };
@@ -92,7 +98,7 @@ export function describe(error: unknown): {
   const { code } = classify(error);
   let root: unknown = error;
   while (root instanceof Error && root.cause instanceof Error) root = root.cause;
-  const own = root instanceof Fenced || root instanceof Conflict || root instanceof BrokenInvariant;
+  const own = [Fenced, Conflict, Halt, BrokenInvariant].some((each) => root instanceof each);
   const name = root instanceof Error ? root.name : typeof root;
   const server = Object(root) as { routine?: unknown; table_name?: unknown; constraint_name?: unknown };
   const message = own

@@ -12,7 +12,7 @@ import { createServer } from './api/server.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createCustomers } from './customers.ts';
 import { decoder } from './decode.ts';
-import { describe } from './errors.ts';
+import { describe, Halt } from './errors.ts';
 import type { Place } from './events.ts';
 import { createHealth, isWritable, watchDatabase } from './health.ts';
 import { load, loadLocked } from './load.ts';
@@ -28,6 +28,7 @@ import { type Result, run } from './run.ts';
 import { type Saver, save, saveLocked, write } from './save.ts';
 import { openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
+import type { Tallies } from './tallies.ts';
 import { createUserMemory } from './users.ts';
 import { SERVICE_VERSION } from './version.ts';
 import { createWake } from './wake.ts';
@@ -36,6 +37,8 @@ import { createWake } from './wake.ts';
 const MOST_RECORDS_PER_SAVE = 5_000;
 const CHECK_POSITIONS_EVERY_MS = 5_000;
 const SWEEP_EVERY_MS = 10_000;
+/** A stop that hangs ends here: everything that counts is in Postgres. */
+const STOP_AT_MOST_MS = 14_000;
 const REDIS_TTL_MS = 24 * 60 * 60 * 1_000;
 
 export type Service = {
@@ -90,13 +93,15 @@ export async function startService(
   const wake = createWake({
     db,
     log,
-    drain: (userIds) => drain({ db, saver, decode, waitingPerUser }, userIds),
-    drained(userId, results) {
-      memory.forget([userId]);
-      for (const result of results) eventLog.record(lineOf(result));
-    },
+    drain: (userIds) =>
+      drain({ db, saver, decode, waitingPerUser }, userIds, (userId, results) => {
+        memory.forget([userId]);
+        for (const result of results) eventLog.record(lineOf(result));
+      }),
   });
 
+  /** More waits in all than the disk should hold. What puts nothing more to wait goes on: it may be what they wait for. */
+  let tooMuch: string | null = null;
   const handle = pipeline<Tx>(
     {
       decode,
@@ -104,6 +109,9 @@ export async function startService(
       loadLocked: (tx, routed) => loadLocked(loading, tx, routed),
       save: (work, ran) => save(db, saver, advance(work), ran),
       saveLocked: (work, runOn) => saveLocked(db, saver, advance(work), runOn),
+      permit(ran) {
+        if (tooMuch !== null && ran.results.some(({ outcome }) => outcome === 'waiting')) throw new Halt(tooMuch);
+      },
       forget: (routed) => memory.forget(routed.users.keys()),
       saved(work, ran) {
         for (const { row } of ran.users) memory.keep(row, work.source);
@@ -116,7 +124,6 @@ export async function startService(
     { waitingPerUser },
   );
 
-  let tooMuch: string | null = null;
   const partitions = createPartitions({
     db,
     instance,
@@ -136,7 +143,6 @@ export async function startService(
       ),
     forgetUsers: () => memory.clear(),
     rewound: () => customers.rewind(),
-    tooMuchWaits: () => tooMuch,
     assigned(clusterId) {
       saver.clusterId = clusterId;
       void sweep().catch(() => undefined); // the next one follows
@@ -169,16 +175,8 @@ export async function startService(
 
   const timers = [
     every(CHECK_POSITIONS_EVERY_MS, async () => {
+      tooMuch = tooMuchWaits(await readTallies(db), config.limits.waitingInTotal);
       await partitions.check(source);
-      const waits = Object.entries(await readTallies(db)).reduce(
-        (sum, [key, n]) => (key.endsWith('|waiting') ? sum + n : sum),
-        0,
-      );
-      const limit = config.limits.waitingInTotal;
-      tooMuch =
-        waits < limit
-          ? null
-          : `waiting: ${waits} events wait, the limit is ${limit}. Create what they wait for, discard, or raise WAITING_IN_TOTAL.`;
     }),
     every(SWEEP_EVERY_MS, sweep),
   ];
@@ -205,8 +203,10 @@ export async function startService(
   let stopped: Promise<void> | undefined;
   const stop = () => (stopped ??= close());
 
+  // The source may wait for its brokers for ever: a stop must not wait for that.
+  signal.addEventListener('abort', () => void stop(), { once: true });
   try {
-    await applyFrom(config, log, database.db);
+    await applyFrom(config, log, database.db, signal);
     await source.start(partitions);
   } catch (error) {
     await stop();
@@ -218,6 +218,13 @@ export async function startService(
 
 function advance({ place, from, to, leaderEpoch, records }: Work) {
   return { place, from, to, leaderEpoch, tail: records.at(-1) };
+}
+
+function tooMuchWaits(tallies: Tallies, limit: number): string | null {
+  let waits = tallies['dead|waiting-full'] ?? 0;
+  for (const [key, n] of Object.entries(tallies)) if (key.endsWith('|waiting')) waits += n;
+  if (waits < limit) return null;
+  return `waiting: ${waits} events wait, the limit is ${limit}. Let what they wait for come, discard dead letters, or raise WAITING_IN_TOTAL; then resume.`;
 }
 
 function lineOf(result: Result): EventLine {
@@ -261,6 +268,7 @@ async function main(): Promise<void> {
     if (stopping.signal.aborted) return;
     stopping.abort();
     log?.info(`${why}: stopping; batches in flight are saved first`);
+    setTimeout(() => process.exit(1), STOP_AT_MOST_MS).unref();
     void service?.stop().then(() => process.exit(0));
   };
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop(name));

@@ -5,15 +5,18 @@
 import { sql } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 
-/** Stops a partition until a person resumes it. Only the row that was seen is halted: a later owner's is left alone. */
+/** Stops a partition until a person resumes it. Only the row that was seen is halted (with `next`: only there): a later
+ *  owner's is left alone, and the answer is false. */
 export async function halt(
   db: Db,
-  seen: { topic: string; partition: number; generation: number },
+  seen: { topic: string; partition: number; generation: number; next?: bigint },
   reason: string,
-): Promise<void> {
-  await db.execute(sql`
+): Promise<boolean> {
+  const { count } = await db.execute(sql`
     update positions set state = 'halted', halted_reason = ${reason.slice(0, 1_000)}, updated_at = clock_timestamp()
-     where topic = ${seen.topic} and partition = ${seen.partition}::int and generation = ${seen.generation}::int and state = 'running'`);
+     where topic = ${seen.topic} and partition = ${seen.partition}::int and generation = ${seen.generation}::int
+       and next_offset = coalesce(${seen.next === undefined ? null : String(seen.next)}::bigint, next_offset) and state = 'running'`);
+  return count > 0;
 }
 
 /** Lets a halted partition run again from where it stopped. Returns the position; undefined: it is not halted. */

@@ -5,14 +5,14 @@
 //                  running ── save failed (Postgres away, slow, a conflict) ─▶ waiting ── works again ─▶ running
 //                  running ── defect, gap twice, all fail alike, a person ──▶ halted ── a person ─────▶ running
 //
-//                A waiting partition heals by itself and keeps its batch; a halted one needs a person
+//                A waiting partition heals by itself: its batch is fetched again; a halted one needs a person
 //                (`user-lifecycle partitions resume`) and is not fetched meanwhile. Others go on.
 // Does not own:  how a batch is handled (pipeline.ts), where it comes from (sources/), what a gap is (position.ts).
 //
 // The position in Postgres is the truth and the fence is the guarantee; what is expected here is only a memory of it,
 // dropped after every failure, read again from the row.
 import type { Db } from '../db/client.ts';
-import { type Classified, classify, describe } from './errors.ts';
+import { classify, describe, Fenced, Halt } from './errors.ts';
 import { sourceName } from './events.ts';
 import type { Log } from './log.ts';
 import { halt } from './operate.ts';
@@ -32,8 +32,6 @@ export type PartitionsOptions = {
   forgetUsers(): void;
   /** The database went back in time: what is cached may be ahead of it. */
   rewound(): void;
-  /** More waits in all than the disk should hold: null, or the reason to halt. */
-  tooMuchWaits(): string | null;
   /** The positions are known; `clusterId`: whose log is read. */
   assigned(clusterId: string): void;
   /** At most this many records in one save (P6). */
@@ -51,6 +49,10 @@ type Partition = TopicPartition & {
   fenced: number;
   /** Unexplained gaps in a row: 2, and a person must look. */
   gaps: number;
+  /** Failures since the last save, and how many records one save may have: halved when Postgres is slow. */
+  failures: number;
+  limit: number;
+  loggedAtMs: number;
   counts: { fenced: number; conflicts: number; retries: number; replayed: number; gaps: number };
   waitingSince: { reason: string; since: Date } | undefined;
 };
@@ -72,6 +74,9 @@ export type Partitions = Mailbox & {
 
 const FENCED_IN_A_ROW = 5;
 const GAPS_IN_A_ROW = 2;
+const BEHIND_IN_A_ROW = 5;
+/** So long a failing batch is tried again in place. kafkajs fetches nothing more from a broker meanwhile. */
+const PATIENCE_MS = 1_000;
 const LOG_RETRIES_EVERY_MS = 10_000;
 
 export function createPartitions(options: PartitionsOptions): Partitions {
@@ -119,7 +124,8 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       const reason = row.state === 'halted' || seen === undefined ? undefined : judgeStart(row, seen);
       if (reason !== undefined) await haltPartition(row, row, reason);
       const partition = partitions.get(`${row.topic}/${row.partition}`);
-      if (partition !== undefined) {
+      // A batch of before the rebalance may be saved meanwhile: it knows more than the row that was read.
+      if (partition !== undefined && !partition.busy) {
         believe(partition, row);
         if (reason !== undefined) partition.row = { ...row, state: 'halted', haltedReason: reason };
       }
@@ -150,16 +156,14 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       return await work(partition, batch, signal);
     } finally {
       partition.busy = false;
-      partition.waitingSince = undefined;
     }
   }
 
-  /** The loop that does not give up: a part of the batch after the other, each saved before the next. */
+  /** The loop that does not give up: a part of the batch after the other, each saved before the next. What fails is tried
+   *  again here for a moment, then by the source with a fresh fetch, so that nobody else waits for this partition. */
   async function work(partition: Partition, batch: Batch, signal: AbortSignal): Promise<Taken> {
-    let limit = options.maxBatchRecords;
+    const startedAtMs = Date.now();
     let poisons: Poisons = new Map();
-    let failures = 0;
-    let lastLogMs = 0;
     for (;;) {
       if (signal.aborted) return { what: 'abandoned' };
       let tried: Work | undefined;
@@ -171,10 +175,8 @@ export function createPartitions(options: PartitionsOptions): Partitions {
         partition.gaps = 0;
         if (verdict.replayed > 0) partition.counts.replayed += verdict.replayed;
         if (verdict.what === 'replayed') return { what: 'saved', next: verdict.next };
-        const tooMuch = options.tooMuchWaits();
-        if (tooMuch !== null) return await haltPartition(partition, row, tooMuch);
 
-        const part = portion(verdict, limit);
+        const part = portion(verdict, Math.min(partition.limit, options.maxBatchRecords));
         tried = {
           place: row,
           source: sourceName(row),
@@ -185,26 +187,24 @@ export function createPartitions(options: PartitionsOptions): Partitions {
         };
         await options.handle(tried, poisons);
         believe(partition, { ...row, next: part.to });
-        partition.fenced = 0;
-        failures = 0;
+        Object.assign(partition, {
+          fenced: 0,
+          failures: 0,
+          waitingSince: undefined,
+          limit: Math.min(partition.limit * 2, Number.MAX_SAFE_INTEGER),
+        });
         if (part.to === verdict.to) return { what: 'saved', next: part.to };
       } catch (error) {
         partition.row = undefined; // whether it was saved is read from the row, never guessed
-        failures++;
-        const what = classify(error);
-        const acted = await act(partition, what, error, tried, failures);
+        partition.failures++;
+        const acted = await act(error, tried);
         if (acted !== undefined) return acted;
       }
     }
 
-    async function act(
-      partition: Partition,
-      what: Classified,
-      error: unknown,
-      tried: Work | undefined,
-      failures: number,
-    ): Promise<Taken | undefined> {
-      switch (what.class) {
+    /** Undefined: try again now. */
+    async function act(error: unknown, tried: Work | undefined): Promise<Taken | undefined> {
+      switch (classify(error).class) {
         case 'fenced':
           options.forgetUsers();
           partition.counts.fenced++;
@@ -213,52 +213,62 @@ export function createPartitions(options: PartitionsOptions): Partitions {
           return partition.fenced >= FENCED_IN_A_ROW ? { what: 'rejoin' } : undefined;
         case 'conflict':
           partition.counts.conflicts++;
-          await sleep(
-            failures <= CONFLICT.tries ? waitMs(CONFLICT, failures) : waitMs(INFRASTRUCTURE, failures - CONFLICT.tries),
-            signal,
-          );
+          if (partition.failures > CONFLICT.tries) return await wait(error, tried);
+          await sleep(waitMs(CONFLICT, partition.failures), signal);
           return undefined;
-        case 'poison': {
-          if (tried === undefined) return haltFor(error, tried);
-          const found = await options.findPoisons(tried, poisons).catch((failure) => {
-            if (classify(failure).class !== 'defect') return undefined;
-            return failure as Error;
-          });
-          if (found instanceof Error) return haltFor(found, tried);
-          if (found === poisons) return haltFor(error, tried);
-          if (found === undefined) await sleep(waitMs(INFRASTRUCTURE, failures), signal);
-          else poisons = found;
-          return undefined;
-        }
+        case 'poison':
+          return tried === undefined ? await haltFor(error, tried) : await lookForPoison(error, tried);
         case 'defect':
-          return haltFor(error, tried);
+          return await haltFor(error, tried);
+        case 'slow':
+          partition.limit = Math.max(1, Math.ceil((tried?.records.length ?? 2) / 2));
+          return await wait(error, tried);
         default:
-          if (what.class === 'slow')
-            limit = Math.max(1, Math.ceil(Math.min(limit, tried?.records.length ?? limit) / 2));
-          partition.counts.retries++;
-          partition.waitingSince ??= { reason: what.code, since: new Date() };
-          if (Date.now() - lastLogMs >= LOG_RETRIES_EVERY_MS) {
-            lastLogMs = Date.now();
-            const lines = {
-              ...at(batch),
-              ...offsets(tried),
-              ...describe(error),
-              'customer_service.save.attempt': failures,
-            };
-            if (what.known) log.error(lines, 'database error: nothing is lost, the partition waits and tries again');
-            else
-              log.error(lines, 'unknown error: nothing is lost, the partition waits and tries again; please report it');
-          }
-          await sleep(waitMs(INFRASTRUCTURE, failures), signal);
-          return undefined;
+          return await wait(error, tried);
       }
     }
 
-    async function haltFor(error: unknown, tried: Work | undefined): Promise<Taken> {
+    async function lookForPoison(error: unknown, tried: Work): Promise<Taken | undefined> {
+      try {
+        const found = await options.findPoisons(tried, poisons);
+        if (found === poisons) return await haltFor(error, tried);
+        poisons = found;
+        return undefined;
+      } catch (failure) {
+        return classify(failure).class === 'defect' ? await haltFor(failure, tried) : await wait(failure, tried);
+      }
+    }
+
+    /** As infrastructure: nothing is lost, it is tried again for ever. */
+    async function wait(error: unknown, tried: Work | undefined): Promise<Taken | undefined> {
+      const { code, known } = classify(error);
+      partition.counts.retries++;
+      partition.waitingSince ??= { reason: code, since: new Date() };
+      if (Date.now() - partition.loggedAtMs >= LOG_RETRIES_EVERY_MS) {
+        partition.loggedAtMs = Date.now();
+        const attempt = { 'customer_service.save.attempt': partition.failures };
+        const text = known ? 'database error' : 'unknown error, please report it';
+        log.error(
+          { ...at(batch), ...offsets(tried), ...describe(error), ...attempt },
+          `${text}: nothing is lost, the partition waits and tries again`,
+        );
+      }
+      const ms = waitMs(INFRASTRUCTURE, partition.failures);
+      if (Date.now() + ms - startedAtMs > PATIENCE_MS) return { what: 'wait', ms };
+      await sleep(ms, signal);
+      return undefined;
+    }
+
+    async function haltFor(error: unknown, tried: Work | undefined): Promise<Taken | undefined> {
       const { 'exception.message': message, 'error.type': type } = describe(error);
       const where = tried === undefined ? '' : ` at offsets ${tried.from} to ${tried.to - 1n}`;
-      const row = await rowOf(partition).catch(() => undefined);
-      return haltPartition(partition, row, `defect ${type}${where}: ${message}`);
+      const reason = error instanceof Halt ? error.message : `defect ${type}${where}: ${message}`;
+      try {
+        return await haltPartition(partition, await rowOf(partition), reason);
+      } catch (failure) {
+        partition.row = undefined;
+        return await wait(failure, tried); // nobody could see a halt that is not written
+      }
     }
   }
 
@@ -286,31 +296,30 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   }
 
   async function notContiguous(partition: Partition, batch: Batch, row: Position): Promise<Taken> {
-    if (row.next > batch.fetchedOffset) return { what: 'seek', next: row.next };
     partition.counts.gaps++;
     partition.gaps++;
+    const isBehind = row.next > batch.fetchedOffset;
     const lines = { ...at(batch), fetched: String(batch.fetchedOffset), position: String(row.next) };
     log.warn(
       lines,
-      'the log was fetched from beyond the saved position: not processed, fetching again from the position',
+      `the log was fetched from ${isBehind ? 'below' : 'beyond'} the saved position: fetching again from there`,
     );
-    if (partition.gaps < GAPS_IN_A_ROW) return { what: 'seek', next: row.next };
-    const reason = `gap: twice fetched from ${batch.fetchedOffset}, the position is ${row.next}. Find who moves offsets, then resume; nothing was lost.`;
+    if (partition.gaps < (isBehind ? BEHIND_IN_A_ROW : GAPS_IN_A_ROW)) return { what: 'seek', next: row.next };
+    const reason = isBehind
+      ? `truncated: the log is fetched from ${batch.fetchedOffset} again and again, the position is ${row.next}. Was the topic re-created?`
+      : `gap: twice fetched from ${batch.fetchedOffset}, the position is ${row.next}. Is the log still there, or who moves offsets? Nothing was skipped.`;
     return haltPartition(partition, row, reason);
   }
 
-  async function haltPartition(partition: TopicPartition, row: Position | undefined, reason: string): Promise<Taken> {
+  /** Rejects where the halt could not be written: then nobody could see or end it, and it is none. */
+  async function haltPartition(partition: TopicPartition, row: Position, reason: string): Promise<Taken> {
+    if (!(await halt(db, row, reason))) throw new Fenced('somebody else moved or halted the position meanwhile');
     log.error(
       { ...at(partition), reason },
       'halted: this partition stops until `user-lifecycle partitions resume`; the others go on',
     );
     const known = partitions.get(`${partition.topic}/${partition.partition}`);
-    if (row !== undefined) {
-      await halt(db, row, reason).catch((error) =>
-        log.error(describe(error), 'the halt could not be written; it holds in this process'),
-      );
-      if (known !== undefined) known.row = { ...row, state: 'halted', haltedReason: reason };
-    }
+    if (known !== undefined) known.row = { ...row, state: 'halted', haltedReason: reason };
     return { what: 'halted', reason };
   }
 
@@ -363,6 +372,9 @@ function newPartition(topic: string, partition: number): Partition {
     busy: false,
     fenced: 0,
     gaps: 0,
+    failures: 0,
+    limit: Number.MAX_SAFE_INTEGER,
+    loggedAtMs: 0,
     waitingSince: undefined,
     counts: { fenced: 0, conflicts: 0, retries: 0, replayed: 0, gaps: 0 },
   };

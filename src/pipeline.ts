@@ -38,6 +38,8 @@ export type Steps<Tx> = {
   loadLocked(tx: Tx, routed: Routed): Promise<Loaded>;
   save(work: Work, ran: Ran): Promise<void>;
   saveLocked(work: Work, runOn: (tx: Tx) => Promise<Ran>): Promise<Ran>;
+  /** May this be saved? Throws Halt where a person must decide first. */
+  permit(ran: Ran): void;
   /** A conflict: what is remembered of these users and customers is old. */
   forget(routed: Routed): void;
   /** Saved: remember the rows, wake what waited, write the log lines. */
@@ -60,13 +62,18 @@ export function pipeline<Tx>(steps: Steps<Tx>, options: RunOptions): Pipeline {
     return ran;
 
     async function firstTry(): Promise<Ran> {
-      const ran = run(routed, await steps.load(routed, work.source), knowing);
+      const ran = decide(await steps.load(routed, work.source));
       await steps.save(work, ran);
       return ran;
     }
     /** On rows read and locked inside the transaction: nobody else can change them now. */
     function secondTry(): Promise<Ran> {
-      return steps.saveLocked(work, async (tx) => run(routed, await steps.loadLocked(tx, routed), knowing));
+      return steps.saveLocked(work, async (tx) => decide(await steps.loadLocked(tx, routed)));
+    }
+    function decide(loaded: Loaded): Ran {
+      const ran = run(routed, loaded, knowing);
+      steps.permit(ran);
+      return ran;
     }
   };
 }

@@ -9,7 +9,7 @@ import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
 import { isFirstStart, makePositions } from './positions.ts';
 import { INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
-import { kafkaStatus } from './sources/kafka-client.ts';
+import { type KafkaStatus, kafkaStatus, textOf } from './sources/kafka-client.ts';
 import { kafkaSettings } from './sources/open.ts';
 
 /** Waits for Postgres with a clear line, then migrates unless DB_MIGRATE=false. */
@@ -89,14 +89,26 @@ async function checkDatabase(settings: Config['database']): Promise<void> {
 }
 
 /** KAFKA_FROM counts only before anything was read, for the partitions that exist then. */
-export async function applyFrom(config: Config, log: Log, db: Db): Promise<void> {
+export async function applyFrom(config: Config, log: Log, db: Db, signal: AbortSignal): Promise<void> {
   const { from } = config.kafka;
   if (from === 'earliest' || config.file.folder !== undefined || !(await isFirstStart(db))) return;
-  const { clusterId, partitions } = await kafkaStatus(kafkaSettings(config), log);
+  const { clusterId, partitions } = await statusOf(config, log, signal);
   const wanted = partitions.map(({ topic, partition, logStart, logEnd, committed }) => {
     const at = from === 'latest' ? logEnd : committed === null || committed < logStart ? logStart : committed;
     return { topic, partition, clusterId, at };
   });
   const made = await makePositions(db, wanted);
   log.info({ from, partitions: made.length }, 'first start of this group: KAFKA_FROM decides where it begins');
+}
+
+async function statusOf(config: Config, log: Log, signal: AbortSignal): Promise<KafkaStatus> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await kafkaStatus(kafkaSettings(config), log);
+    } catch (error) {
+      log.warn({ error: textOf(error) }, `waiting for Kafka at ${config.kafka.brokers.join(', ')}; trying again`);
+      await sleep(waitMs(INFRASTRUCTURE, attempt), signal);
+      signal.throwIfAborted();
+    }
+  }
 }

@@ -36,45 +36,46 @@ export type Draining = {
 const EVENTS_PER_DRAIN = 500;
 /** Looked at in one transaction, without their payloads (P6). */
 const MOST_QUEUED = 20_000;
+/** Of the payloads that are read in one transaction: an event may have 1 MB. */
+const MOST_BYTES = 8_000_000;
 
-/** Releases what may go of these users' waiting events. Returns what became of each that went, by user. Throws what Postgres
- *  throws, and a Conflict that remains after its budget of tries. */
-export async function drain(draining: Draining, userIds: readonly string[]): Promise<Map<string, Result[]>> {
-  const all = new Map<string, Result[]>();
+/** What became of a user's events that went, told after each transaction that was saved. */
+export type Tell = (userId: string, results: readonly Result[]) => void;
+
+/** Releases what may go of these users' waiting events. Throws what Postgres throws, and a Conflict that remains after its
+ *  budget of tries. */
+export async function drain(draining: Draining, userIds: readonly string[], tell: Tell): Promise<void> {
   let rest = userIds;
   for (let failures = 0; rest.length > 0; ) {
     try {
       const { went, again } = await draining.db.transaction((tx) => drainSome(draining, tx, rest));
-      for (const [userId, results] of went) all.set(userId, [...(all.get(userId) ?? []), ...results]);
+      for (const [userId, results] of went) tell(userId, results);
       rest = again;
       failures = 0;
     } catch (error) {
       const what = classify(error).class;
       if (what === 'poison') {
-        for (const userId of rest)
-          all.set(userId, [...(all.get(userId) ?? []), ...(await drainOneByOne(draining, userId))]);
-        return all;
+        for (const userId of rest) await drainOneByOne(draining, userId, tell);
+        return;
       }
       if (what !== 'conflict' || ++failures > CONFLICT.tries) throw error;
       await sleep(waitMs(CONFLICT, failures));
     }
   }
-  return all;
 }
 
 /** The event in hand, and those that Postgres refused: they are dead letters `sql`. By name, with the SQLSTATE. */
 type Care = { tried: string | undefined; refused: Map<string, string> };
 
 /** The same for a user of whom Postgres refuses something: one event per transaction finds out which. */
-async function drainOneByOne(draining: Draining, userId: string): Promise<Result[]> {
+async function drainOneByOne(draining: Draining, userId: string, tell: Tell): Promise<void> {
   const care: Care = { tried: undefined, refused: new Map() };
-  const all: Result[] = [];
   for (let failures = 0; ; ) {
     try {
       const { went } = await draining.db.transaction((tx) => drainSome(draining, tx, [userId], care));
       const results = went.get(userId);
-      if (results === undefined) return all;
-      all.push(...results);
+      if (results === undefined) return;
+      tell(userId, results);
       failures = 0;
     } catch (error) {
       const { class: what, code } = classify(error);
@@ -101,6 +102,7 @@ async function drainSome(
   const queues = await readQueues(tx, mine);
   const orders = new Map<string, Item[]>();
   let budget = care === undefined ? EVENTS_PER_DRAIN : 1;
+  let bytes = 0;
   const starved: string[] = [];
   for (const userId of mine) {
     if (budget <= 0) {
@@ -111,22 +113,26 @@ async function drainSome(
     const isHeld = holds.users.has(userId) || (row?.customerId && holds.customers.has(row.customerId));
     // Nothing of a held user goes, but what it has waiting is counted: a dead letter of it may have been discarded.
     const order = isHeld ? [] : nextInOrder(queues.get(userId) ?? [], row !== undefined, budget);
-    orders.set(userId, order);
-    budget -= order.length;
+    // At least one, or an event larger than the limit would never go.
+    const end = order.findIndex((item, i) => {
+      bytes += item.bytes;
+      return i > 0 && bytes > MOST_BYTES;
+    });
+    orders.set(userId, end < 0 ? order : order.slice(0, end));
+    budget = bytes > MOST_BYTES ? 0 : budget - order.length;
   }
   const chosen = [...orders.values()].flat();
-  const [records, known] = await Promise.all([
-    readRecords(tx, chosen),
-    readKnownCustomers(tx, [...new Set(chosen.flatMap(({ customerId }) => customerId ?? []))]),
-  ]);
+  const events = await readEvents(draining, tx, chosen);
+  const named = [...events.values()].flatMap((event) => (event.outcome === undefined && event.customerId) || []);
+  const known = await readKnownCustomers(tx, [...new Set(named)]);
   if (care !== undefined) care.tried = chosen[0] && nameOf(chosen[0]);
-  const around = { records, known: new Set(known), heldCustomers: holds.customers, refused: care?.refused };
+  const around = { events, known: new Set(known), heldCustomers: holds.customers, refused: care?.refused };
 
   const moved: Moved = { items: new Map(), users: [], tallies: {} };
   const went = new Map<string, Result[]>();
   for (const [userId, order] of orders) {
     const before = views.get(userId)?.row;
-    const { row, items } = putInOrder(draining, userId, before, order, around);
+    const { row, items } = putInOrder(userId, before, order, around);
     const results = [...items.values()];
     for (const [item, result] of items) moved.items.set(item, result);
     if (results.length > 0) went.set(userId, results);
@@ -158,12 +164,12 @@ function portionOf(
 /** A waiting event, or a dead letter of the user. `counts`: it is counted in `users.waiting`. */
 type Item = Queued & {
   table: 'waiting' | 'dead_letters';
-  customerId: string | null;
   code: string | null;
   counts: boolean;
+  bytes: number;
 };
 type Around = {
-  records: ReadonlyMap<string, SourceRecord>;
+  events: ReadonlyMap<Item, Decoded>;
   known: ReadonlySet<string>;
   heldCustomers: ReadonlySet<string>;
   refused: ReadonlyMap<string, string> | undefined;
@@ -171,25 +177,26 @@ type Around = {
 
 /** One user's events that may go, put to the machine one after the other, until one may not. */
 function putInOrder(
-  { decode }: Draining,
   userId: string,
   before: UserRow | undefined,
   order: readonly Item[],
-  { records, known, heldCustomers, refused }: Around,
+  { events, known, heldCustomers, refused }: Around,
 ): { row: UserRow | undefined; items: Map<Item, Result> } {
   const items = new Map<Item, Result>();
   let row = before;
   for (const item of order) {
-    const record = records.get(nameOf(item));
-    if (record === undefined) throw new Conflict(`the event at ${nameOf(item)} is gone meanwhile`);
-    const customerId = row === undefined ? item.customerId : row.customerId;
+    const event = events.get(item);
+    if (event === undefined) throw new Conflict(`the event at ${nameOf(item)} is gone meanwhile`);
+    const customerId = row !== undefined ? row.customerId : event.outcome === undefined ? event.customerId : null;
     if (customerId !== null && heldCustomers.has(customerId)) break;
-    const event = decode(item, record);
     const sqlstate = refused?.get(nameOf(item));
     let result: Result;
     if (event.outcome === 'dead') result = buryUnreadable(event, row?.version ?? null);
-    else if (event.userId !== userId) throw new BrokenInvariant(`the event at ${nameOf(item)} is another user's`);
-    else if (sqlstate !== undefined) result = buryPoison(event, sqlstate, row);
+    else if (event.userId !== userId) {
+      // A customer's event that was not readable before: redriveDeadLetter is for it.
+      if (item.table === 'dead_letters') continue;
+      throw new BrokenInvariant(`the event at ${nameOf(item)} is another user's`);
+    } else if (sqlstate !== undefined) result = buryPoison(event, sqlstate, row);
     else {
       const put = putOrBury(row, event, event.customerId === null || known.has(event.customerId));
       if ('reason' in put) break;
@@ -262,12 +269,12 @@ async function redriveOne(
   id: number,
 ): Promise<{ result: Result } | { userId: string } | undefined> {
   const [found] = await tx.execute<StoredItem & StoredRecord & { userId: string | null }>(sql`
-      select ${COORDINATES}, ${RECORD}, 'dead_letters' as table, type, code, blocks, status, 0 as "atMs", null as "customerId", user_id as "userId"
+      select ${COORDINATES}, ${RECORD}, 'dead_letters' as table, type, code, blocks, status, 0 as "atMs", 0 as bytes, user_id as "userId"
         from dead_letters where id = ${id}::bigint and status = 'redriving' for update`);
   if (found === undefined) return undefined;
-  if (found.userId !== null) return { userId: found.userId };
   const item = itemOf(found);
   const event = decode(item, recordOf(found));
+  if (found.userId !== null && event.type !== 'CUSTOMER_CREATED') return { userId: found.userId };
   if (event.outcome !== 'dead' && event.type !== 'CUSTOMER_CREATED') {
     await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
                                   event_id = ${event.eventId}, occurred_at = ${new Date(event.occurredAtMs).toISOString()}::timestamptz
@@ -308,7 +315,7 @@ type StoredItem = {
   offset: string;
   type: string | null;
   code: string | null;
-  customerId: string | null;
+  bytes: number;
   atMs: string;
   blocks: boolean;
   status: string;
@@ -321,13 +328,13 @@ async function readQueues(tx: Tx, userIds: readonly string[]): Promise<Map<strin
   const ids = sql.param(userIds);
   const [waiting, dead] = await Promise.all([
     tx.execute<StoredItem & { userId: string }>(sql`
-      select ${COORDINATES}, user_id as "userId", 'waiting' as table, type, null as code, customer_id as "customerId",
+      select ${COORDINATES}, user_id as "userId", 'waiting' as table, type, null as code, octet_length(value) as bytes,
              at_ms as "atMs", true as blocks, 'waiting' as status
         from waiting where user_id = any(${ids}::text[])`),
     tx.execute<StoredItem & { userId: string }>(sql`
-      select ${COORDINATES}, user_id as "userId", 'dead_letters' as table, type, code, null as "customerId", blocks, status,
+      select ${COORDINATES}, user_id as "userId", 'dead_letters' as table, type, code, size as bytes, blocks, status,
              coalesce((extract(epoch from occurred_at) * 1000)::bigint, record_ms) as "atMs"
-        from dead_letters where user_id = any(${ids}::text[]) and (status = 'redriving' or blocks and status = 'open')`),
+        from dead_letters where user_id = any(${ids}::text[]) and status in ('open', 'redriving') and (status = 'redriving' or blocks)`),
   ]);
   const queues = new Map<string, Item[]>();
   for (const { userId, ...stored } of [...waiting, ...dead]) {
@@ -349,13 +356,20 @@ function nameOf({
   return `${table} ${topic}/${partition}#${generation}@${offset}`;
 }
 
-function itemOf({ offset, atMs, blocks, status, ...stored }: StoredItem): Item {
-  return { ...stored, offset: BigInt(offset), atMs: Number(atMs), blocks: blocks && status === 'open', counts: blocks };
+function itemOf({ offset, atMs, bytes, blocks, status, ...stored }: StoredItem): Item {
+  return {
+    ...stored,
+    bytes: bytes ?? 0,
+    offset: BigInt(offset),
+    atMs: Number(atMs),
+    blocks: blocks && status === 'open',
+    counts: blocks,
+  };
 }
 
 type StoredRecord = { key: Buffer | null; value: Buffer | null; headers: string; recordMs: string };
 
-async function readRecords(tx: Tx, items: readonly Item[]): Promise<Map<string, SourceRecord>> {
+async function readEvents({ decode }: Draining, tx: Tx, items: readonly Item[]): Promise<Map<Item, Decoded>> {
   const records = new Map<string, SourceRecord>();
   for (const table of ['waiting', 'dead_letters'] as const) {
     const of = items.filter((item) => item.table === table);
@@ -366,7 +380,12 @@ async function readRecords(tx: Tx, items: readonly Item[]): Promise<Map<string, 
         from ${sql.raw(table)} t join ${coordinatesOf(of)} on ${SAME_COORDINATES}`);
     for (const row of rows) records.set(nameOf({ ...row, table }), recordOf(row));
   }
-  return records;
+  const events = new Map<Item, Decoded>();
+  for (const item of items) {
+    const record = records.get(nameOf(item));
+    if (record !== undefined) events.set(item, decode(item, record));
+  }
+  return events;
 }
 
 function recordOf({ offset, key, value, headers, recordMs }: StoredRecord & { offset: string }): SourceRecord {
@@ -403,10 +422,13 @@ function resolveDeadLetters(items: readonly Item[]): SQL {
   return sql`update dead_letters t set status = 'resolved', settled_at = now() from ${coordinatesOf(items)}
               where ${SAME_COORDINATES} and t.status = 'redriving'`;
 }
-function reopenDeadLetter(item: Item, { code, stage, class: errorClass, message, blocks }: Buried): SQL {
+function reopenDeadLetter(item: Item, buried: Buried): SQL {
+  const { event, code, stage, class: errorClass, message, blocks, userId } = buried;
+  // As much as could be read this time: the tallies take from the type that stands here.
   return sql`update dead_letters t
                 set status = 'open', attempts = attempts + 1, last_failed_at = now(), code = ${code}, stage = ${stage},
-                    class = ${errorClass}, message = ${message}, blocks = ${blocks}
+                    class = ${errorClass}, message = ${message}, blocks = ${blocks}, type = ${event.type},
+                    dialect = ${event.dialect}, event_id = ${event.eventId}, user_id = coalesce(t.user_id, ${userId})
                from ${coordinatesOf([item])} where ${SAME_COORDINATES} and t.status = 'redriving'`;
 }
 

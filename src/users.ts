@@ -56,7 +56,7 @@ export function createUserMemory(limit: number): UserMemory {
   };
 }
 
-/** The users' saved rows and what waits for each, in one snapshot per query. `lock`: for the second try inside the
+/** The users' saved rows, then what waits for each. `lock`: for the second try inside the
  *  transaction; rows are then locked in id order and stay as they are. Users that do not exist have no `row`. */
 export async function readUsers(
   db: Db | Tx,
@@ -65,10 +65,10 @@ export async function readUsers(
 ): Promise<Map<string, UserView>> {
   const views = new Map<string, UserView>();
   if (userIds.length === 0) return views;
-  const [rows, queues] = await Promise.all([
-    db.execute<StoredUser>(selectUsers(userIds, options.lock)),
-    db.execute<StoredQueue>(selectQueues(userIds, options.waitingPerUser)),
-  ]);
+  // One after the other: what is put to wait after a row was read raises its rev and makes the save a conflict; a queue
+  // read before its row would be older than the rev, and its news would be missed for good.
+  const rows = await db.execute<StoredUser>(selectUsers(userIds, options.lock));
+  const queues = await db.execute<StoredQueue>(selectQueues(userIds, options.waitingPerUser));
   for (const stored of rows) views.set(stored.userId, { row: rowOf(stored), ...NOTHING_WAITS });
   for (const { userId, waiting, blocking, creationWaits } of queues)
     views.set(userId, { row: views.get(userId)?.row, waiting: waiting + blocking, blocking, creationWaits });
@@ -106,7 +106,8 @@ function selectQueues(userIds: readonly string[], waitingPerUser: number) {
      cross join lateral (select count(*)::int as n, coalesce(bool_or(type = 'USER_CREATED'), false) as creation
                            from (select type from waiting where user_id = i.id limit ${waitingPerUser + 1}) x) w
      cross join lateral (select count(*)::int as n, bool_or(type = 'USER_CREATED') as creation
-                           from dead_letters where blocks and status in ('open', 'redriving') and user_id = i.id) d`;
+                           from (select type from dead_letters where blocks and status in ('open', 'redriving') and user_id = i.id
+                                  limit ${waitingPerUser + 1}) y) d`;
 }
 
 function rowOf(stored: StoredUser): UserRow {

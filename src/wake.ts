@@ -9,15 +9,13 @@
 //     every 10 s it looks at the next slice of waiting rows, in user order, round and round.
 import { sql } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
-import { describe } from './errors.ts';
+import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
-import type { Ran, Result } from './run.ts';
+import type { Ran } from './run.ts';
 
 export type WakeOptions = {
   db: Db;
-  drain(userIds: readonly string[]): Promise<Map<string, Result[]>>;
-  /** For logs, counts, and to forget what is remembered of the user. */
-  drained(userId: string, results: readonly Result[]): void;
+  drain(userIds: readonly string[]): Promise<void>;
   log: Log;
 };
 
@@ -42,7 +40,7 @@ const TOGETHER = 50;
 const ASK = 500;
 const SWEEP_ROWS = 10_000;
 
-export function createWake({ db, drain, drained, log }: WakeOptions): Wake {
+export function createWake({ db, drain, log }: WakeOptions): Wake {
   const users = new Set<string>();
   const customers = new Set<string>();
   let stopping = false;
@@ -86,9 +84,10 @@ export function createWake({ db, drain, drained, log }: WakeOptions): Wake {
         await drainAll(await whoMayGo(takeSome(users, ASK)));
       }
     } catch (error) {
-      // What was in hand is found again by the sweep.
+      // Postgres is away. What was in hand is found again by the sweep.
       log.warn(describe(error), 'a drain failed: what waits stays where it is, the next sweep tries again');
       users.clear();
+      customers.clear();
     }
   }
 
@@ -113,19 +112,32 @@ export function createWake({ db, drain, drained, log }: WakeOptions): Wake {
                          where status = 'redriving' and user_id = any(${sql.param(userIds)}::text[])) w
         left join users u on u.user_id = w.user_id
         left join customers c on c.customer_id = w.customer_id
-       where u.user_id is not null or w.type = 'redriving'
-          or w.type = 'USER_CREATED' and (w.customer_id is null or c.customer_id is not null)`);
+       where (u.user_id is not null or w.type = 'redriving'
+              or w.type = 'USER_CREATED' and (w.customer_id is null or c.customer_id is not null))
+         and not exists (select from holds h where h.kind = 'user' and h.id = w.user_id
+                                                or h.kind = 'customer' and h.id = u.customer_id)`);
     return found.map(({ userId }) => userId);
   }
 
   async function drainAll(userIds: readonly string[]): Promise<void> {
     const rest = [...userIds];
-    await Promise.all(
-      Array.from({ length: AT_ONCE }, async () => {
-        while (rest.length > 0 && !stopping)
-          for (const [userId, results] of await drain(rest.splice(0, TOGETHER))) drained(userId, results);
-      }),
-    );
+    const loops = Array.from({ length: AT_ONCE }, async () => {
+      while (rest.length > 0 && !stopping) await drainGroup(rest.splice(0, TOGETHER));
+    });
+    const failed = (await Promise.allSettled(loops)).find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected') throw failed.reason;
+  }
+
+  /** One user that can never go stops nobody else: it is set apart. Throws only what keeps all of them from going. */
+  async function drainGroup(userIds: readonly string[]): Promise<void> {
+    try {
+      await drain(userIds);
+    } catch (error) {
+      if (classify(error).class === 'infrastructure') throw error;
+      if (userIds.length === 1)
+        log.error(describe(error), 'what waits of one user can not go: it is tried again by every sweep');
+      else for (const userId of userIds) if (!stopping) await drainGroup([userId]);
+    }
   }
 
   async function sweep(): Promise<void> {

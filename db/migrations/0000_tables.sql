@@ -157,6 +157,7 @@ CREATE TABLE "waiting" (
 	CONSTRAINT "waiting_reason" CHECK ("waiting"."reason" in ('customer', 'user', 'dead-letter', 'hold', 'order', 'machine'))
 );
 --> statement-breakpoint
-CREATE INDEX "dead_letters_blocking" ON "dead_letters" USING btree ("user_id") WHERE blocks and status in ('open', 'redriving');--> statement-breakpoint
+CREATE INDEX "dead_letters_unsettled" ON "dead_letters" USING btree ("user_id") WHERE status in ('open', 'redriving');--> statement-breakpoint
+CREATE INDEX "dead_letters_redriving" ON "dead_letters" USING btree ("id") WHERE status = 'redriving';--> statement-breakpoint
 CREATE INDEX "waiting_user" ON "waiting" USING btree ("user_id");--> statement-breakpoint
-CREATE INDEX "waiting_customer" ON "waiting" USING btree ("customer_id");
+CREATE INDEX "waiting_customer" ON "waiting" USING btree ("customer_id","user_id");

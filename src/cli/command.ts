@@ -23,6 +23,8 @@ export class Failure extends Error {
 }
 
 export type Run = {
+  /** --env-file: read already, but for `stack`, which writes it. */
+  envFile: string | undefined;
   out: Output;
   /** All settings; throws a ConfigError that names what is missing of `need`. */
   settings(need: readonly Need[]): Promise<Config>;
@@ -36,7 +38,8 @@ export function act<Args extends unknown[]>(
   body: (run: Run, ...args: Args) => Promise<number | undefined> | Promise<void>,
 ): (this: Command, ...all: unknown[]) => Promise<void> {
   return async function (this: Command, ...all) {
-    const run: Run = { out: createOutput(this.optsWithGlobals().json === true), settings, database };
+    const { json, envFile } = this.optsWithGlobals();
+    const run: Run = { out: createOutput(json === true), envFile, settings, database };
     process.exitCode = (await body(run, ...(all.slice(0, -1) as Args))) ?? EXIT.done;
   };
 }

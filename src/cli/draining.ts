@@ -14,7 +14,13 @@ export async function drainUsers(at: At, batches: AsyncIterable<readonly string[
   const [{ drain }, { drainingOf }] = await Promise.all([import('../redrive.ts'), import('./connection.ts')]);
   const draining = await drainingOf(at);
   const went: Went = { users: 0, events: 0, outcomes: {} };
-  for await (const batch of batches) for (const results of (await drain(draining, batch)).values()) add(went, results);
+  const users = new Set<string>();
+  for await (const batch of batches)
+    await drain(draining, batch, (userId, results) => {
+      users.add(userId);
+      add(went, results);
+    });
+  went.users = users.size;
   return went;
 }
 
@@ -39,7 +45,6 @@ export async function* waitingFor(sql: At['sql'], customerId: string): AsyncGene
 }
 
 function add(went: Went, results: readonly Result[]): void {
-  if (results.length > 0) went.users++;
   went.events += results.length;
   for (const { outcome } of results) went.outcomes[outcome] = (went.outcomes[outcome] ?? 0) + 1;
 }

@@ -1,7 +1,7 @@
 // env-file.ts — `--env-file F`: its lines count as if they stood in the environment, which wins over them.
 //
-// Node takes this option for its own even behind the script's name, with the same meaning: it has usually read the file
-// already, and ends with code 9 where there is none. This makes it so however the program is started.
+// Node takes this option for its own even behind the script's name, and ends with code 9 where the file is missing, unless it
+// is started as `node -- script`: so the launcher and the npm scripts do.
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { EXIT, Failure } from './command.ts';

@@ -50,7 +50,7 @@ export function createProgram(): Command {
     .addHelpText('after', examples('demo', 'status', "users history 'auth0|42'"))
     .hook('preAction', (_, command) => {
       const { envFile, color } = command.optsWithGlobals();
-      if (envFile !== undefined) addEnvFile(envFile);
+      if (envFile !== undefined && command.name() !== 'stack') addEnvFile(envFile); // stack writes it
       if (color === false) process.env.NO_COLOR = '1';
     });
   for (const register of GROUPS) register(program);

@@ -1,33 +1,34 @@
 // stack.ts — `stack`: real Kafka, Postgres and Redis on this machine, and the settings that point at them.
 //
 // Does not own: how they start and that they end with this process (dev/servers.ts).
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Servers, Settings } from '../../dev/servers.ts';
-import { act, EXIT, examples, type Run } from './command.ts';
+import { act, EXIT, examples, Failure, type Run } from './command.ts';
 import { type Stopping, stopOnSignals } from './signals.ts';
 
 export function registerStack(program: Command): void {
   program
     .command('stack')
     .description('starts Kafka, Postgres and Redis, prints their settings, and stops them at ctrl-C')
-    .option('--write <file>', 'also writes the settings to this file, whole, once all servers answer')
-    .addHelpText('after', examples('stack --write .stack/stack.env', '--env-file .stack/stack.env status'))
+    .addHelpText('after', '\nHere --env-file is written, once all servers answer, and removed when they stop.')
+    .addHelpText('after', examples('stack', 'stack --env-file .env'))
     .action(act(stack));
 }
 
-async function stack({ out }: Run, options: { write?: string }): Promise<number> {
+async function stack({ out, envFile }: Run): Promise<number> {
+  if (envFile !== undefined) await refuseForeign(envFile);
   const stopping = stopOnSignals(out.say);
   const servers = await startOrStop(stopping, out.say);
   if (servers === undefined) return EXIT.done;
   for (const line of servers.chosen) out.say(line);
   try {
-    if (options.write !== undefined) await writeEnv(options.write, servers.settings);
+    if (envFile !== undefined) await writeEnv(envFile, servers.settings);
     process.stdout.write(out.json ? `${JSON.stringify(servers.settings)}\n` : envText(servers.settings));
     out.say('ready; ctrl-C stops all of it');
     await stopping.asked;
   } finally {
-    if (options.write !== undefined) await rm(options.write, { force: true }); // it would point at nothing
+    if (envFile !== undefined) await rm(envFile, { force: true }); // it would point at nothing
     await servers.stop();
   }
   return EXIT.done;
@@ -43,10 +44,21 @@ export async function startOrStop(
   return await Promise.race([startServers({ say, ...want }), stopping.asked.then(() => undefined)]);
 }
 
+/** Nobody's own settings are written over, nor removed at the end. */
+async function refuseForeign(file: string): Promise<void> {
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  if (text === undefined || text.startsWith(MINE)) return;
+  throw new Failure(
+    `--env-file: ${file} exists and was not written by \`stack\`. Name another file, or remove it.`,
+    EXIT.usage,
+  );
+}
+const MINE = '# Written by `user-lifecycle stack`';
+
 /** `file` is there whole or not at all; for the owner only, it holds a password. */
 export async function writeEnv(file: string, settings: Settings): Promise<void> {
   const half = `${file}.${process.pid}`;
-  await writeFile(half, envText(settings), { mode: 0o600 });
+  await writeFile(half, `${MINE}; it is removed when the servers stop.\n${envText(settings)}`, { mode: 0o600 });
   await rename(half, file);
 }
 

@@ -190,6 +190,7 @@ class Reader {
   async #obey(held: Held, taken: Taken): Promise<void> {
     if (taken.what === 'saved' || taken.what === 'seek') held.next = taken.next;
     else if (taken.what === 'halted') held.mode = 'halted';
+    else if (taken.what === 'wait') await sleep(taken.ms, this.#stopping.signal);
     else if (taken.what === 'rejoin') {
       held.mode = 'settling';
       await this.#settle([held]);

@@ -7,6 +7,7 @@
 //   settling  assigned, but the mailbox has not said yet where to start: kafkajs does not fetch it
 //   running   fetched; its batches go to `take`
 //   halted    not fetched until `seek` says where to go on
+//   waiting   not fetched for a moment: its batch could not be saved, and would keep others from being fetched
 // Every assignment makes all partitions settling, so a pause of the last one is gone and a seek never comes too early:
 // kafkajs keeps both for partitions that left, and applies them when they come back.
 //
@@ -57,7 +58,7 @@ const LEAVE_MS = 9_500;
 const METADATA_MS = 60_000;
 
 type Held = TopicPartition & {
-  mode: 'settling' | 'running' | 'halted';
+  mode: 'settling' | 'running' | 'halted' | 'waiting';
   /** Where the mailbox said to go on, and how far the log was found empty from there. */
   next: bigint;
   skippedTo: bigint;
@@ -314,6 +315,7 @@ export class Member {
       if (taken.what === 'saved') this.#onSaved(held, payload, taken.next);
       else if (taken.what === 'seek') this.#goOn(held, taken.next);
       else if (taken.what === 'halted') this.#setMode(held, 'halted');
+      else if (taken.what === 'wait') this.#wait(held, taken.ms);
       else if (taken.what === 'rejoin') this.#crash.reject(new Error(`${keyOf(held)} is worked on by somebody else`));
     } finally {
       clearInterval(timer);
@@ -370,6 +372,13 @@ export class Member {
     held.isSeeking = true;
     this.#consumer.seek({ topic: held.topic, partition: held.partition, offset: String(at) });
     this.#setMode(held, 'running');
+  }
+
+  #wait(held: Held, ms: number): void {
+    this.#setMode(held, 'waiting');
+    setTimeout(() => {
+      if (this.held.get(keyOf(held)) === held && held.mode === 'waiting') this.#goOn(held, held.next);
+    }, ms).unref();
   }
 
   #setMode(held: Held, mode: Held['mode']): void {

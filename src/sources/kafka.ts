@@ -85,7 +85,7 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
       lastProgressAtMs: member?.lastProgressAtMs ?? 0,
       member: member?.id ?? null,
       assigned: [...(member?.held.values() ?? [])].map(({ topic, partition, highWatermark, mode }) => {
-        return { topic, partition, highWatermark, paused: mode === 'halted' };
+        return { topic, partition, highWatermark, paused: mode === 'halted' || mode === 'waiting' };
       }),
     }),
     ended,

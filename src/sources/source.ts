@@ -51,12 +51,13 @@ export type Start = TopicPartition & { at: bigint; halted: boolean };
 
 /** What became of a batch.
  *  `saved`: go on at `next`, commit it. `seek`: fetch again at `next`, commit nothing. `halted`: stop fetching this
- *  partition until `Source.seek`. `rejoin`: fenced again and again, somebody else works on this partition: leave the group
+ *  partition until `Source.seek`. `wait`: nothing was saved; fetch again from the last position in `ms`, others meanwhile. `rejoin`: fenced again and again, somebody else works on this partition: leave the group
  *  and join it again. `abandoned`: the signal was aborted; nothing was saved, nothing may be assumed. */
 export type Taken =
   | { what: 'saved'; next: bigint }
   | { what: 'seek'; next: bigint }
   | { what: 'halted'; reason: string }
+  | { what: 'wait'; ms: number }
   | { what: 'rejoin' }
   | { what: 'abandoned' };
 

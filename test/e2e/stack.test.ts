@@ -18,7 +18,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 test('it prints and writes settings that are true, and SIGTERM ends all of it', async () => {
   const file = join(folder, 'stack.env');
-  const program = runProgram(['stack', '--write', file]);
+  const program = runProgram(['stack', '--env-file', file]);
   await program.says(/^ready/m);
   await program.says(/^(\w+=.*\n){7}/); // the other stream
   const family = program.family();

@@ -9,6 +9,7 @@ import {
   AT_MS,
   cloudEvent,
   customerCreated,
+  rawRecord,
   roleChanged,
   statusChanged,
   userCreated,
@@ -103,6 +104,16 @@ describe('two owners', () => {
     ]);
     expect((counts(one)?.fenced ?? 0) + (counts(two)?.fenced ?? 0)).toBe(1);
     expect(await world.sql`select count(*)::int as n from history`).toEqual([{ n: 8 }]);
+  });
+
+  test('with nothing in its batch but what nobody could read: it saves nothing either', async ({ world }) => {
+    world.log.append(...Array.from({ length: 4 }, (_, n) => rawRecord(`{ ${n}`)));
+    const [stale, other] = [await world.service(), await world.service()];
+    await stale.source.assign();
+    await other.source.deliver(TOPIC, 0, { records: 3 });
+    expect(await stale.source.deliver(TOPIC, 0, { records: 2 })).toEqual({ what: 'seek', next: 3n });
+    expect(counts(stale)).toMatchObject({ fenced: 1, retries: 0 });
+    expect(await position(world)).toMatchObject({ next: 3, state: 'running' });
   });
 
   test('fenced five times in a row: it leaves and joins again', async ({ world }) => {

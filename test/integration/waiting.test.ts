@@ -179,6 +179,10 @@ describe('the user comes later', () => {
     // Held: no drain may put it right before the next event comes.
     await hold(world.db, { kind: 'user', id: 'u1', reason: 'test', byWhom: 'test' });
     await Promise.all([t1.release(), t2.release(), waiting, creating]);
+    // Its drains are over once one that was started later is.
+    world.log.append(moved('later', 'ACTIVE', 2), created('later', 2, null));
+    await source.drain();
+    await until(async () => expect(await waits(world)).toEqual(['u1 user']));
     await release(world.db, { kind: 'user', id: 'u1' });
     world.log.append(moved('u1', 'SUSPENDED', 0));
     await source.drain();

@@ -140,7 +140,11 @@ export function createMemorySource(log: MemoryLog): MemorySource {
       highWatermark: BigInt(all.length),
       leaderEpoch: 0,
     };
-    const taken = await (mailbox as Mailbox).take(batch, aborting.signal);
+    let taken = await (mailbox as Mailbox).take(batch, aborting.signal);
+    while (taken.what === 'wait') {
+      await new Promise((resolve) => setTimeout(resolve, (taken as { ms: number }).ms));
+      taken = await (mailbox as Mailbox).take(batch, aborting.signal);
+    }
     facts.lastProgressAtMs = Date.now();
     if (taken.what === 'saved' || taken.what === 'seek') positions.set(key, taken.next);
     if (taken.what === 'halted') halted.add(key);

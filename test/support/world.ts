@@ -5,6 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import kafkajs from 'kafkajs';
 import postgres from 'postgres';
 import { test as base, expect, inject } from 'vitest';
 import { type Database, type Db, openDatabase } from '../../db/client.ts';
@@ -16,9 +17,14 @@ import { type Service, startService } from '../../src/main.ts';
 import { put, type UserRow } from '../../src/put.ts';
 import { drain } from '../../src/redrive.ts';
 import type { Result } from '../../src/run.ts';
+import { connectProducer, type Producer } from '../../src/sources/kafka-client.ts';
+import { kafkaSettings } from '../../src/sources/open.ts';
 import { readUsers } from '../../src/users.ts';
 import { createMemoryLog, createMemorySource, type MemoryLog, type MemorySource } from './memory-source.ts';
+import type { Arrival } from './records.ts';
 import { TEMPLATE } from './servers.ts';
+
+const { Kafka, logLevel } = kafkajs;
 
 export type World = {
   /** Settings of a service in this world: its own database and group; no Redis unless asked for. */
@@ -31,7 +37,13 @@ export type World = {
   log: MemoryLog;
   /** A service on the log in memory: the test delivers its batches. It has no Kafka, but everything else. */
   service(over?: Record<string, string>, source?: MemorySource): Promise<MemoryService>;
-  /** A service on the real Kafka of the shared servers. */
+  /** A topic of this world's own, which `settings` of Kafka services name. */
+  topic: string;
+  /** Makes that topic. */
+  createTopic(partitions: number): Promise<void>;
+  /** Sends records to it: to the partition of their key, in order. */
+  produce(arrivals: readonly Arrival[]): Promise<void>;
+  /** A service on the real Kafka of the shared servers, reading `topic`. */
   kafkaService(over?: Record<string, string>): Promise<Service>;
   /** What a wake does for one user, awaited: releases what may go. */
   drain(userId: string): Promise<Result[]>;
@@ -58,12 +70,12 @@ export type Block = {
 /** What a service logged, for the tests that ask. */
 export type Lines = { lines: Record<string, unknown>[] };
 
-/** `own`: the settings of servers that the test started itself; their template database is made on the way. */
+/** `servers`: the settings of servers that the test started itself; those, and `empty`, begin without tables. */
 export async function createWorld(
   over: Record<string, string> = {},
-  own?: Record<string, string>,
+  { servers, empty = servers !== undefined }: { servers?: Record<string, string>; empty?: boolean } = {},
 ): Promise<World & Lines> {
-  const shared = own ?? inject('settings');
+  const shared = servers ?? inject('settings');
   const name = `world_${randomBytes(6).toString('hex')}`;
   const { database } = readConfig(shared, { need: ['database'], file: null });
   const connect = (to: string) =>
@@ -77,15 +89,16 @@ export async function createWorld(
       onnotice: () => {},
     });
   const admin = connect('postgres');
-  await admin.unsafe(own === undefined ? `create database ${name} template ${TEMPLATE}` : `create database ${name}`);
+  await admin.unsafe(empty ? `create database ${name}` : `create database ${name} template ${TEMPLATE}`);
   const sql = connect(name);
   const { REDIS_URL: _, ...withoutRedis } = shared;
   const settings: Record<string, string> = {
     ...withoutRedis,
     DB_DATABASE: name,
     KAFKA_GROUP_ID: name,
+    KAFKA_TOPICS: name,
     HTTP_PORT: '0',
-    DB_MIGRATE: String(own !== undefined),
+    DB_MIGRATE: String(empty),
     LOG_EVENTS: 'all',
     LOG_LEVEL: 'debug',
     ...over,
@@ -94,6 +107,7 @@ export async function createWorld(
   const lines: Record<string, unknown>[] = [];
   const log = createMemoryLog();
   const config = (more: Record<string, string> = {}) => readConfig({ ...settings, ...more }, { file: null });
+  let producer: Promise<Producer> | undefined;
   let tools: Database | undefined;
   const database_ = () => (tools ??= openDatabase(config().database));
 
@@ -110,6 +124,7 @@ export async function createWorld(
     sql,
     log,
     lines,
+    topic: name,
     get db() {
       return database_().db;
     },
@@ -124,18 +139,38 @@ export async function createWorld(
       });
     },
     kafkaService: (more = {}) => start(more),
+    async createTopic(numPartitions) {
+      const admin = new Kafka({ brokers: [...config().kafka.brokers], logLevel: logLevel.NOTHING }).admin();
+      await admin.connect();
+      await admin.createTopics({ waitForLeaders: true, topics: [{ topic: name, numPartitions }] });
+      await admin.disconnect();
+    },
+    async produce(arrivals) {
+      producer ??= connectProducer(kafkaSettings(config()), quiet);
+      await (await producer).send(
+        arrivals.map(({ key, value, headers }) => ({
+          topic: name,
+          key,
+          value,
+          headers: headers.map(([header, content]) => [header, content ?? ''] as const),
+        })),
+      );
+    },
     async drain(userId) {
       const { kafka, limits } = config();
       const saver = { instance: 'test', clusterId: log.clusterId, group: kafka.groupId, serviceVersion: 'test' };
       const decode = decoder({ keys: kafka.keys, ...limits });
       const draining = { db: database_().db, saver, decode, waitingPerUser: limits.waitingPerUser };
-      return (await drain(draining, [userId])).get(userId) ?? [];
+      const all: Result[] = [];
+      await drain(draining, [userId], (_, results) => all.push(...results));
+      return all;
     },
     blockSaves: (topic, partition = 0, meanwhile = 'select 1') => blockSaves(sql, topic, partition, meanwhile),
     digest: () => digest(sql),
     expectSound: () => expectSound(sql, database_().db),
     async close() {
       await Promise.all(services.map((service) => service.stop()));
+      await (await producer)?.close();
       await tools?.close();
       await sql.end();
       await admin.unsafe(`drop database ${name} with (force)`);
@@ -170,6 +205,8 @@ export async function until<T>(check: () => T | Promise<T>, withinMs = 15_000): 
     await sleep(10);
   }
 }
+
+const quiet = createLog({ level: 'silent' });
 
 function logInto(lines: Record<string, unknown>[], config: Config): Log {
   return createLog(

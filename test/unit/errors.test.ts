@@ -33,7 +33,7 @@ describe('what Postgres answers', () => {
     ['25P03', 'infrastructure', 'idle in transaction'],
     ['57014', 'slow', 'statement timeout'],
     ['23514', 'poison', 'a check refused the row'],
-    ['08P01', 'defect', 'too many bind parameters'],
+    ['08P01', 'infrastructure', 'a pooler in between: its server is gone'],
 
     ['08000', 'infrastructure', 'connection'],
     ['08006', 'infrastructure', 'connection lost'],

@@ -6,7 +6,7 @@ import { describe, expect, test, vi } from 'vitest';
 import type { Db } from '../../db/client.ts';
 import type { Decoded } from '../../src/events.ts';
 import { route } from '../../src/route.ts';
-import { type Ran, type Result, run, type UserView } from '../../src/run.ts';
+import { type Ran, run, type UserView } from '../../src/run.ts';
 import { createWake } from '../../src/wake.ts';
 import { partition, throwing, USER } from '../support/events.ts';
 
@@ -44,10 +44,9 @@ function setup({
   const drained: string[] = [];
   const drain = vi.fn(async (userIds: readonly string[]) => {
     drained.push(...userIds);
-    return new Map<string, Result[]>();
   });
   const log = { info: vi.fn(), warn: vi.fn(), error: vi.fn(), debug: vi.fn() };
-  const wake = createWake({ db, drain, drained: () => {}, log: log as never });
+  const wake = createWake({ db, drain, log: log as never });
   return { wake, drain, drained, asked, tables, log };
 }
 
@@ -122,7 +121,6 @@ describe('the others wait', () => {
     const { wake, drain, drained } = setup();
     drain.mockImplementationOnce(async () => {
       wake.users(['u1', 'u2']);
-      return new Map();
     });
     wake.users(['u1']);
     await wake.idle();
@@ -168,7 +166,7 @@ describe('what a crash or a failure left is found by the sweep', () => {
 describe('at the end', () => {
   test('no new drain starts, and the running ones are waited for', async () => {
     const { wake, drain, drained } = setup();
-    const { promise, resolve } = Promise.withResolvers<Map<string, Result[]>>();
+    const { promise, resolve } = Promise.withResolvers<void>();
     drain.mockReturnValueOnce(promise);
     wake.users(['u1']);
     await vi.waitFor(() => expect(drain).toHaveBeenCalled());
@@ -179,7 +177,7 @@ describe('at the end', () => {
     wake.users(['u2']);
     await Promise.resolve();
     expect(stopped).toBe(false);
-    resolve(new Map());
+    resolve();
     await stopping;
     expect([drain.mock.calls.length, drained]).toEqual([1, []]);
   });
