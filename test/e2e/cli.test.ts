@@ -9,7 +9,7 @@ import { toMermaid } from '../../machines/picture.ts';
 import { WAYS } from '../../src/cli/envelope.ts';
 import { halt } from '../../src/operate.ts';
 import { AT, cloudEvent, customerCreated, rawRecord, statusChanged, userCreated } from '../support/records.ts';
-import { createWorld, test, until, type World } from '../support/world.ts';
+import { ALL_TOPICS, createWorld, test, until, type World } from '../support/world.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const LAUNCHER = join(ROOT, 'bin/user-lifecycle.js');
@@ -68,7 +68,7 @@ describe('an event from the command line is one that a producer could have sent'
   let world: World;
   beforeAll(async () => {
     // Other files use the same topics.
-    world = await createWorld({ KAFKA_FROM: 'latest' });
+    world = await createWorld({ KAFKA_FROM: 'latest', KAFKA_TOPICS: ALL_TOPICS });
     await world.kafkaService();
   });
   afterAll(async () => {

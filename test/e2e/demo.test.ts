@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseEnv } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { leftOf, type Program, runProgram } from '../support/program.ts';
-import { createWorld } from '../support/world.ts';
+import { ALL_TOPICS, createWorld } from '../support/world.ts';
 
 const programs: { program: Program; family: number[] }[] = [];
 
@@ -140,7 +140,7 @@ describe('when it stays up', () => {
 
 describe('beside a service that runs already', () => {
   test('the producers alone: they send, wait until all is handled, compare, and end', async () => {
-    const world = await createWorld({ KAFKA_FROM: 'latest' });
+    const world = await createWorld({ KAFKA_FROM: 'latest', KAFKA_TOPICS: ALL_TOPICS });
     try {
       await world.kafkaService();
       const args = ['demo', '--producers-only', '--events', '3000', '--seed', String(randomInt(1_000_000))];

@@ -24,7 +24,8 @@ test('it prints and writes settings that are true, and SIGTERM ends all of it', 
   const family = program.family();
   const settings = parseEnv(program.text.out);
   expect(Object.keys(settings).sort()).toEqual([...NAMES].sort());
-  expect(readFileSync(file, 'utf8')).toBe(program.text.out);
+  expect(readFileSync(file, 'utf8')).toMatch(/^# Written by .*\n/);
+  expect(readFileSync(file, 'utf8').replace(/^#.*\n/, '')).toBe(program.text.out);
   expect(sourced(file)).toEqual(settings);
   for (const port of [settings.DB_PORT, settings.KAFKA_BROKERS?.split(':')[1], settings.REDIS_URL?.split(':')[2]])
     expect(await isListening(Number(port))).toBe(true);

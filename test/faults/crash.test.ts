@@ -6,14 +6,16 @@ import { test, until } from '../support/world.ts';
 
 const FLOOD = { users: 400, each: 50 };
 const SEED = Number(process.env.SEED ?? 20_250_131);
-/** Small batches: hundreds of saves to be killed in. A dead member is noticed after the shortest time brokers allow. */
+/** Small batches: hundreds of saves to be killed in. A dead member is noticed soon. */
 const SETTINGS = {
   LOG_LEVEL: 'info',
   LOG_EVENTS: 'off',
   KAFKA_MAX_BYTES_PER_PARTITION: '16384',
-  KAFKA_SESSION_TIMEOUT_MS: '6000',
-  KAFKA_REBALANCE_TIMEOUT_MS: '6000',
-  KAFKA_HEARTBEAT_MS: '1500',
+  KAFKA_SESSION_TIMEOUT_MS: '4000',
+  KAFKA_REBALANCE_TIMEOUT_MS: '4000',
+  KAFKA_HEARTBEAT_MS: '1000',
+  DB_STATEMENT_TIMEOUT_MS: '3000',
+  DB_IDLE_IN_TRANSACTION_MS: '3000',
 };
 
 describe('kill -9', () => {

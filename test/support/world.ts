@@ -12,6 +12,7 @@ import { type Database, type Db, openDatabase } from '../../db/client.ts';
 import { type Config, readConfig } from '../../src/config.ts';
 import { decoder } from '../../src/decode.ts';
 import type { UserEvent } from '../../src/events.ts';
+import { EVENT_TYPES } from '../../src/events.ts';
 import { createLog, type Log } from '../../src/log.ts';
 import { type Service, startService } from '../../src/main.ts';
 import { put, type UserRow } from '../../src/put.ts';
@@ -25,6 +26,9 @@ import type { Arrival } from './records.ts';
 import { TEMPLATE } from './servers.ts';
 
 const { Kafka, logLevel } = kafkajs;
+
+/** The topics by which a service reads what producers send; a world of its own has one topic of its own. */
+export const ALL_TOPICS = ['user-events', ...EVENT_TYPES].join();
 
 export type World = {
   /** Settings of a service in this world: its own database and group; no Redis unless asked for. */
@@ -43,6 +47,8 @@ export type World = {
   createTopic(partitions: number): Promise<void>;
   /** Sends records to it: to the partition of their key, in order. */
   produce(arrivals: readonly Arrival[]): Promise<void>;
+  /** Ends the connection of `produce`; the next one makes another. */
+  hangUp(): Promise<void>;
   /** A service on the real Kafka of the shared servers, reading `topic`. */
   kafkaService(over?: Record<string, string>): Promise<Service>;
   /** What a wake does for one user, awaited: releases what may go. */
@@ -111,6 +117,10 @@ export async function createWorld(
   let tools: Database | undefined;
   const database_ = () => (tools ??= openDatabase(config().database));
 
+  async function hangUp(): Promise<void> {
+    await (await producer)?.close();
+    producer = undefined;
+  }
   async function start(more: Record<string, string>, source?: MemorySource): Promise<Service> {
     const chosen = config(more);
     const service = await startService(chosen, logInto(lines, chosen), AbortSignal.timeout(30_000), source);
@@ -156,6 +166,7 @@ export async function createWorld(
         })),
       );
     },
+    hangUp,
     async drain(userId) {
       const { kafka, limits } = config();
       const saver = { instance: 'test', clusterId: log.clusterId, group: kafka.groupId, serviceVersion: 'test' };
@@ -170,7 +181,7 @@ export async function createWorld(
     expectSound: () => expectSound(sql, database_().db),
     async close() {
       await Promise.all(services.map((service) => service.stop()));
-      await (await producer)?.close();
+      await hangUp();
       await tools?.close();
       await sql.end();
       await admin.unsafe(`drop database ${name} with (force)`);
