@@ -5,7 +5,7 @@
 // A block in a document stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { toMermaid } from '../machines/picture.ts';
+import { toBriefMermaid } from '../machines/picture.ts';
 import { configTable, envExample } from './config-table.ts';
 
 const ROOT = new URL('../', import.meta.url);
@@ -13,7 +13,7 @@ const ROOT = new URL('../', import.meta.url);
 type Generated = { file: string; block?: string; text: () => string };
 const GENERATED: readonly Generated[] = [
   { file: 'README.md', block: 'config', text: configTable },
-  { file: 'README.md', block: 'machine', text: () => `\`\`\`mermaid\n${toMermaid().trim()}\n\`\`\`` },
+  { file: 'README.md', block: 'machine', text: () => `\`\`\`mermaid\n${toBriefMermaid().trim()}\n\`\`\`` },
   { file: '.env.example', text: envExample },
 ];
 

@@ -112,7 +112,10 @@ export async function startService(
       permit(ran) {
         if (tooMuch !== null && ran.results.some(({ outcome }) => outcome === 'waiting')) throw new Halt(tooMuch);
       },
-      forget: (routed) => memory.forget(routed.users.keys()),
+      forget(routed) {
+        log.debug({ records: routed.records, users: routed.users.size }, 'conflict: run again on locked rows');
+        memory.forget(routed.users.keys());
+      },
       saved(work, ran) {
         for (const { row } of ran.users) memory.keep(row, work.source);
         if (ran.customers.length > 0) customers.remember(ran.customers.map(({ row }) => row));

@@ -111,7 +111,7 @@ async function lockPosition(tx: Tx, advance: Advance): Promise<void> {
   if (count !== 1) throw fenced(advance);
 }
 
-/** Key, value and time of the last data record: sees a rewritten or re-created log. */
+/** Key, value and time of the last data record: by it a log can be told from one that was re-created and grew past us. */
 export function tailHash({ key, value, timestampMs }: SourceRecord): string {
   const hash = createHash('sha256').update(String(timestampMs));
   for (const part of [key, value]) hash.update(part === null ? '-' : `${part.length}:`).update(part ?? '');
