@@ -1,5 +1,5 @@
 // config-table.ts — the settings as people read them: README's table and .env.example, both made from the schema.
-import { asText, example, OPTIONS, type Option } from '../src/config.ts';
+import { asText, example, OPTIONS, type Option } from '../src/settings.ts';
 
 const TITLES: Readonly<Record<string, string>> = {
   kafka: 'Kafka',

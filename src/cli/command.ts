@@ -5,7 +5,8 @@
 // Exit codes:  0 done · 1 failed, or a check found a difference · 2 usage or settings · 3 finished, but some became dead
 // letters · 4 a dependency can not be reached · 128 + signal interrupted.
 import type { Command } from 'commander';
-import type { Config, Need } from '../config.ts';
+import type { Config } from '../config.ts';
+import type { Need } from '../settings.ts';
 import type { At } from './connection.ts';
 import { createOutput, type Output } from './output.ts';
 

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { configTable, envExample } from '../../dev/config-table.ts';
-import { ConfigError, describeConfig, type Need, OPTIONS, readConfig } from '../../src/config.ts';
+import { ConfigError, describeConfig, readConfig } from '../../src/config.ts';
+import { type Need, OPTIONS } from '../../src/settings.ts';
 
 const LOCAL = { KAFKA_BROKERS: '127.0.0.1:9092', DB_HOST: 'localhost' };
 const REMOTE = { KAFKA_BROKERS: 'broker:9092', DB_HOST: 'db', HASH_SECRET: 'a-secret-of-enough-characters' };
