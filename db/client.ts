@@ -52,6 +52,9 @@ export function openDatabase(settings: DatabaseSettings): Database {
     max_lifetime: null,
     backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 2) * (0.75 + Math.random() / 2),
     onnotice: () => {},
+    // Read on every new connection, and a connection that breaks meanwhile rejects a promise that nobody holds.
+    fetch_types: false,
+    types: { texts: TEXTS },
     // biome-ignore lint/suspicious/noExplicitAny: `socket` is documented for postgres.js but missing in its types.
     ...({ socket: () => connectingSocket(settings) } as any),
     connection: {
@@ -106,6 +109,14 @@ function endWhereNothingAnswers(socket: Socket, ms: number): void {
   });
   socket.once('close', () => clearTimeout(limit));
 }
+
+/** The one array type that is sent; its elements are never null. */
+const TEXTS = {
+  to: 1009, // text[]
+  from: [1009],
+  serialize: (texts: readonly string[]) => `{${texts.map((text) => `"${text.replace(/[\\"]/g, '\\$&')}"`).join(',')}}`,
+  parse: (text: string) => text,
+};
 
 const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url));
 /** Any number no other program uses: several processes that start at once migrate one after the other. */

@@ -18,6 +18,7 @@ import { createHealth, isWritable, watchDatabase } from './health.ts';
 import { load, loadLocked } from './load.ts';
 import { createEventLog, createLog, type EventLine, type Log } from './log.ts';
 import { createPartitions, type PartitionFacts } from './partitions.ts';
+import { assertPatched } from './patched.ts';
 import { pipeline, type Work } from './pipeline.ts';
 import { findPoisons } from './poison.ts';
 import { readTallies } from './positions.ts';
@@ -57,6 +58,7 @@ export async function startService(
   signal: AbortSignal,
   source: Source = openSource(config, log, MOST_RECORDS_PER_SAVE),
 ): Promise<Service> {
+  assertPatched();
   for (const warning of config.warnings) log.warn(warning);
   const instance = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
 

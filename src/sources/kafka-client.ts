@@ -6,8 +6,6 @@
 // C1  Nothing here ends up as an error line by itself: what kafkajs calls an error (a coordinator that is not ready, a
 //     rebalance, a refused connection) is usually its own daily business. Who acts on a failure writes the line.
 // C2  After `cut` no socket of a client lives or is ever opened again. kafkajs can reconnect after `disconnect`.
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
@@ -344,30 +342,6 @@ export function fromHeaders(headers: IHeaders | undefined): Header[] {
     }
   }
   return pairs;
-}
-
-/** The patches that must be in, by the file in kafkajs that says so (patches/kafkajs+2.2.4+…). */
-export const PATCHES: Readonly<Record<string, string>> = {
-  timer: 'src/network/requestQueue/index.js',
-};
-export const KAFKAJS_VERSION = '2.2.4';
-
-/** Throws unless kafkajs is the version we know and carries our patches: an install without scripts leaves them out, and
- *  nothing else would show it. */
-export function assertPatched(patches = PATCHES): void {
-  const require = createRequire(import.meta.url);
-  const read = (file: string) => readFileSync(require.resolve(`kafkajs/${file}`), 'utf8');
-  const { version } = JSON.parse(read('package.json')) as { version: string };
-  if (version !== KAFKAJS_VERSION) throw new Error(`kafkajs is ${version}, expected ${KAFKAJS_VERSION}`);
-  const missing = Object.entries(patches).filter(
-    ([name, file]) => !read(file).includes(`customer-service patch: ${name}`),
-  );
-  if (missing.length > 0) {
-    const names = missing.map(([name]) => name).join(', ');
-    throw new Error(
-      `kafkajs is not patched (${names}): run \`npx patch-package\`; npm ci without scripts leaves it out`,
-    );
-  }
 }
 
 export const keyOf = ({ topic, partition }: TopicPartition) => `${topic}/${partition}`;

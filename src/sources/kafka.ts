@@ -4,7 +4,6 @@
 // Does not own:  the member and its batches (kafka-member.ts), connections and the producer (kafka-client.ts).
 import type { Admin } from 'kafkajs';
 import {
-  assertPatched,
   findUnlikeMembers,
   type Log,
   prepareTopics,
@@ -64,7 +63,6 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
 
   return {
     start(mailbox) {
-      assertPatched();
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       life = live(mailbox, resolve).then(resolve, (error) => {
         reject(error);

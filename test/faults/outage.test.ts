@@ -25,32 +25,32 @@ async function underLoad(outage: (load: Load) => Promise<void>): Promise<void> {
     },
     { servers: servers.settings },
   );
-  let service: Running | undefined;
   try {
     await world.createTopic(4);
-    service = startProcess(world.settings);
-    await service.says('started');
-    const more = tap(world, FLOOD);
-    await more(10);
-    await until(async () => expect(await handled(world)).toBeGreaterThan(500), 30_000);
-    await outage({ service, world, more });
-    await more(FLOOD.each);
-    await expectAllArrived(world, FLOOD);
-    // The same process lived through it, and tells that it is well.
-    expect(service.lines.map(({ level }) => level)).not.toContain('fatal');
+    const service = startProcess(world.settings);
+    const died = service.ended.then(({ code, signal }) => {
+      throw new Error(`the service ended (${code ?? signal}): ${JSON.stringify(service.lines.slice(-3))}`);
+    });
+    await Promise.race([died, liveThrough(world, service, outage)]);
+    // The same process lived through it, tells that it is well, and stops in order.
     const { url } = await service.says('started');
     await until(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200));
+    died.catch(() => {});
     service.signal('SIGTERM');
     expect(await service.ended).toEqual({ code: 0, signal: null });
-  } catch (error) {
-    console.error(JSON.stringify(service?.lines.slice(-30), null, 1));
-    console.error(JSON.stringify(await world.sql`select pid, state, wait_event, query, xact_start from pg_stat_activity where datname = current_database()`, null, 1));
-    console.error(JSON.stringify(await world.sql`select topic, partition, next_offset, state, updated_at from positions`, null, 1));
-    console.error(JSON.stringify(await (await fetch(`${(service?.lines.find(l => l.url))?.url}/readyz`)).text()));
-    throw error;
   } finally {
     await world.close();
   }
+}
+
+async function liveThrough(world: World, service: Running, outage: (load: Load) => Promise<void>): Promise<void> {
+  await service.says('started');
+  const more = tap(world, FLOOD);
+  await more(10);
+  await until(async () => expect(await handled(world)).toBeGreaterThan(500), 30_000);
+  await outage({ service, world, more });
+  await more(FLOOD.each);
+  await expectAllArrived(world, FLOOD);
 }
 
 /** More events arrive than before. */

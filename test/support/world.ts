@@ -92,6 +92,7 @@ export async function createWorld(
       password: database.password ?? '',
       ssl: false,
       max: 4,
+      fetch_types: false, // db/client.ts says why
       onnotice: () => {},
     });
   const admin = connect('postgres');
@@ -267,9 +268,10 @@ async function blockSaves(sql: postgres.Sql, topic: string, partition: number, m
 
 async function digest(sql: postgres.Sql): Promise<Record<string, unknown[]>> {
   const rows = async (table: string, ...leftOut: string[]) => {
-    const found = await sql.unsafe(`select (to_jsonb(t) - $1::text[])::text as row from ${table} t order by 1`, [
-      leftOut,
-    ]);
+    const found = await sql.unsafe(
+      `select (to_jsonb(t) - string_to_array($1, ','))::text as row from ${table} t order by 1`,
+      [leftOut.join(',')],
+    );
     return found.map(({ row }) => row as string);
   };
   return {
