@@ -83,10 +83,10 @@ async function readUser(sql: At['sql'], id: string): Promise<{ user: User | unde
         from users u left join customers c on c.customer_id = u.customer_id where u.user_id = ${id}`,
     sql<Around[]>`
       select (select count(*) from waiting where user_id = ${id}) as waiting,
-             (select array_agg(distinct reason) from waiting where user_id = ${id}) as reasons,
-             (select array_agg(id::text order by id) from dead_letters
+             (select json_agg(distinct reason) from waiting where user_id = ${id}) as reasons,
+             (select json_agg(id::text order by id) from dead_letters
                where user_id = ${id} and blocks and status in ('open', 'redriving')) as "deadLetters",
-             (select array_agg(kind || ': ' || reason) from holds
+             (select json_agg(kind || ': ' || reason) from holds
                where kind = 'user' and id = ${id}
                   or kind = 'customer' and id = (select customer_id from users where user_id = ${id})) as holds`,
   ]);

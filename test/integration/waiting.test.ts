@@ -1,6 +1,7 @@
 // The customer comes later, the user comes later, somebody holds: what waits is released by itself, once each, in order.
 import { describe, expect } from 'vitest';
 import { discard, hold, markForRedrive, release, resume } from '../../src/operate.ts';
+import type { MemorySource } from '../support/memory-source.ts';
 import {
   type Arrival,
   AT_MS,
@@ -51,6 +52,18 @@ async function nothingWaits(world: World) {
 async function state(world: World, userId: string) {
   const [row] = await world.sql`select state, waiting from users where user_id = ${userId}`;
   return row && `${row.state} ${row.waiting}`;
+}
+/** A user of partition 2 with something to drain. Append it before `assign`; once it is drained, so is all that was started
+ *  before: a service drains one after the other. */
+function lastOfAll(): { arrivals: Arrival[]; isDrained(world: World, source: MemorySource): Promise<void> } {
+  const userId = `last${sent++}`;
+  return {
+    arrivals: [moved(userId, 'ACTIVE', 2), created(userId, 2, null)],
+    async isDrained(world, source) {
+      await source.deliver(TOPIC, 2);
+      await until(async () => expect(await state(world, userId)).toBe('active 0'));
+    },
+  };
 }
 /** Locks in the test's hand may take longer than the service would wait for them. */
 const PATIENT = {
@@ -105,7 +118,8 @@ describe('the customer comes later', () => {
   for (const order of ['the waiting first', 'the customer first', 'both at once'] as const)
     test(`at the same time, ${order}: the user is created`, async ({ world }) => {
       const { source } = await world.service(PATIENT);
-      world.log.append(created('u1', 0), moved('u1', 'ACTIVE', 0), customer('c1', 1));
+      const last = lastOfAll();
+      world.log.append(created('u1', 0), moved('u1', 'ACTIVE', 0), customer('c1', 1), ...last.arrivals);
       await source.assign();
       const [t1, t2] = [await world.blockSaves(TOPIC, 0), await world.blockSaves(TOPIC, 1)];
       const waiting = source.deliver(TOPIC, 0);
@@ -113,6 +127,7 @@ describe('the customer comes later', () => {
       await t1.reached(2);
       if (order === 'the waiting first') await t1.release().then(() => waiting);
       if (order === 'the customer first') await t2.release().then(() => creating);
+      if (order !== 'both at once') await last.isDrained(world, source);
       if (order === 'the waiting first') expect(await waits(world)).toEqual(['u1 customer', 'u1 order']);
       await Promise.all([t1.release(), t2.release(), waiting, creating]);
       await nothingWaits(world);
@@ -153,7 +168,8 @@ describe('the user comes later', () => {
   for (const order of ['the waiting first', 'the user first', 'both at once'] as const)
     test(`at the same time, ${order}: the status is applied`, async ({ world }) => {
       const { source } = await world.service(PATIENT);
-      world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, null));
+      const last = lastOfAll();
+      world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, null), ...last.arrivals);
       await source.assign();
       const [t1, t2] = [await world.blockSaves(TOPIC, 0), await world.blockSaves(TOPIC, 1)];
       const waiting = source.deliver(TOPIC, 0);
@@ -161,6 +177,7 @@ describe('the user comes later', () => {
       await t1.reached(2);
       if (order === 'the waiting first') await t1.release().then(() => waiting);
       if (order === 'the user first') await t2.release().then(() => creating);
+      if (order !== 'both at once') await last.isDrained(world, source);
       await Promise.all([t1.release(), t2.release(), waiting, creating]);
       await nothingWaits(world);
       expect(await story(world, 'u1')).toEqual(['USER_CREATED applied pending', 'USER_STATUS_CHANGED applied active']);
@@ -170,7 +187,8 @@ describe('the user comes later', () => {
     world,
   }) => {
     const { source } = await world.service(PATIENT);
-    world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, null));
+    const last = lastOfAll();
+    world.log.append(moved('u1', 'ACTIVE', 0), created('u1', 1, null), ...last.arrivals);
     await source.assign();
     const [t1, t2] = [await world.blockSaves(TOPIC, 0), await world.blockSaves(TOPIC, 1)];
     const waiting = source.deliver(TOPIC, 0);
@@ -179,10 +197,8 @@ describe('the user comes later', () => {
     // Held: no drain may put it right before the next event comes.
     await hold(world.db, { kind: 'user', id: 'u1', reason: 'test', byWhom: 'test' });
     await Promise.all([t1.release(), t2.release(), waiting, creating]);
-    // Its drains are over once one that was started later is.
-    world.log.append(moved('later', 'ACTIVE', 2), created('later', 2, null));
-    await source.drain();
-    await until(async () => expect(await waits(world)).toEqual(['u1 user']));
+    await last.isDrained(world, source);
+    expect(await waits(world)).toEqual(['u1 user']);
     await release(world.db, { kind: 'user', id: 'u1' });
     world.log.append(moved('u1', 'SUSPENDED', 0));
     await source.drain();

@@ -70,6 +70,7 @@ export async function handled(world: World): Promise<number> {
 
 /** Waits until everything has arrived: once each, in order, none refused. */
 export async function expectAllArrived(world: World, { users, each }: Flood, withinMs = 60_000): Promise<void> {
+  expect(await world.logLength()).toBe(users * each + 10);
   await until(async () => expect(await handled(world)).toBe(users * each + 10), withinMs);
   expect(await world.sql`select code from dead_letters`).toHaveLength(0);
   expect(await world.sql`select distinct version, waiting from users`).toEqual([{ version: each, waiting: 0 }]);

@@ -5,7 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import kafkajs from 'kafkajs';
+import kafkajs, { type Admin } from 'kafkajs';
 import postgres from 'postgres';
 import { test as base, expect, inject } from 'vitest';
 import { type Database, type Db, openDatabase } from '../../db/client.ts';
@@ -45,6 +45,8 @@ export type World = {
   topic: string;
   /** Makes that topic. */
   createTopic(partitions: number): Promise<void>;
+  /** How many records it holds. Throws while a partition has no leader. */
+  logLength(): Promise<number>;
   /** Sends records to it: to the partition of their key, in order. */
   produce(arrivals: readonly Arrival[]): Promise<void>;
   /** Ends the connection of `produce`; the next one makes another. */
@@ -150,12 +152,15 @@ export async function createWorld(
       });
     },
     kafkaService: (more = {}) => start(more),
-    async createTopic(numPartitions) {
-      const admin = new Kafka({ brokers: [...config().kafka.brokers], logLevel: logLevel.NOTHING }).admin();
-      await admin.connect();
-      await admin.createTopics({ waitForLeaders: true, topics: [{ topic: name, numPartitions }] });
-      await admin.disconnect();
-    },
+    createTopic: (numPartitions) =>
+      withAdmin(config(), async (admin) => {
+        await admin.createTopics({ waitForLeaders: true, topics: [{ topic: name, numPartitions }] });
+      }),
+    logLength: () =>
+      withAdmin(config(), async (admin) => {
+        const partitions = await admin.fetchTopicOffsets(name);
+        return partitions.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0);
+      }),
     async produce(arrivals) {
       producer ??= connectProducer(kafkaSettings(config()), quiet);
       await (await producer).send(
@@ -215,6 +220,16 @@ export async function until<T>(check: () => T | Promise<T>, withinMs = 15_000): 
       if (Date.now() > deadline) throw error;
     }
     await sleep(10);
+  }
+}
+
+async function withAdmin<T>({ kafka }: Config, act: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).admin();
+  try {
+    await admin.connect();
+    return await act(admin);
+  } finally {
+    await admin.disconnect();
   }
 }
 
