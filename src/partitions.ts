@@ -19,7 +19,7 @@ import { halt } from './operate.ts';
 import type { Pipeline, Work } from './pipeline.ts';
 import { judge, judgeStart, portion } from './position.ts';
 import { makePositions, type Position, readPositions } from './positions.ts';
-import { CONFLICT, INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
+import { CONFLICT, INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
 import type { Poisons } from './run.ts';
 import type { Assigned, Batch, Mailbox, Source, Start, Taken, TopicPartition } from './sources/source.ts';
 
@@ -185,7 +185,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
           to: part.to,
           records: part.records,
         };
-        await options.handle(tried, poisons);
+        await inTime(options.handle(tried, poisons));
         believe(partition, { ...row, next: part.to });
         Object.assign(partition, {
           fenced: 0,
@@ -274,7 +274,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
 
   async function rowOf(partition: Partition): Promise<Position> {
     if (partition.row !== undefined) return partition.row;
-    const [row] = await readPositions(db, [partition]);
+    const [row] = await inTime(readPositions(db, [partition]));
     if (row === undefined) throw new Error(`there is no position of ${partition.topic}/${partition.partition} yet`);
     believe(partition, row);
     return row;

@@ -11,6 +11,7 @@ import { sql } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
+import { inTime } from './retry.ts';
 import type { Ran } from './run.ts';
 
 export type WakeOptions = {
@@ -39,6 +40,8 @@ const TOGETHER = 50;
 /** Asked of Postgres together, before the drains: who of them may go at all? */
 const ASK = 500;
 const SWEEP_ROWS = 10_000;
+/** A drain of 50 users with 10,000 events each takes many transactions. */
+const DRAIN_MS = 10 * 60_000;
 
 export function createWake({ db, drain, log }: WakeOptions): Wake {
   const users = new Set<string>();
@@ -131,7 +134,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   /** One user that can never go stops nobody else: it is set apart. Throws only what keeps all of them from going. */
   async function drainGroup(userIds: readonly string[]): Promise<void> {
     try {
-      await drain(userIds);
+      await inTime(drain(userIds), DRAIN_MS);
     } catch (error) {
       if (classify(error).class === 'infrastructure') throw error;
       if (userIds.length === 1)

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { CONFLICT, INFRASTRUCTURE, sleep, waitMs } from '../../src/retry.ts';
+import { CONFLICT, INFRASTRUCTURE, inTime, sleep, waitMs } from '../../src/retry.ts';
 
 const { random } = Math;
 afterEach(() => {
@@ -64,5 +64,22 @@ describe('sleep', () => {
     await vi.advanceTimersByTimeAsync(10);
     await slept;
     expect(removed).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('an attempt that never ends', () => {
+  test('is given up like a lost connection, and its late answer is nobody’s', async () => {
+    vi.useFakeTimers();
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const attempt = expect(inTime(promise, 1_000)).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+    await vi.advanceTimersByTimeAsync(1_000);
+    await attempt;
+    resolve('late');
+    vi.useRealTimers();
+  });
+
+  test('in time it is what it is', async () => {
+    expect(await inTime(Promise.resolve('saved'), 1_000)).toBe('saved');
+    await expect(inTime(Promise.reject(new Error('no')), 1_000)).rejects.toThrow('no');
   });
 });
