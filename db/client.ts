@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { drizzle, type PostgresJsDatabase, type PostgresJsTransaction } from 'drizzle-orm/postgres-js';
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator';
 import postgres from 'postgres';
+import { arrayText } from './array.ts';
 import * as schema from './schema.ts';
 
 export type DatabaseSettings = {
@@ -110,11 +111,11 @@ function endWhereNothingAnswers(socket: Socket, ms: number): void {
   socket.once('close', () => clearTimeout(limit));
 }
 
-/** The one array type that is sent; its elements are never null. */
+/** The one array type that is sent. */
 const TEXTS = {
   to: 1009, // text[]
   from: [1009],
-  serialize: (texts: readonly string[]) => `{${texts.map((text) => `"${text.replace(/[\\"]/g, '\\$&')}"`).join(',')}}`,
+  serialize: (texts: readonly string[]) => arrayText(texts),
   parse: (text: string) => text,
 };
 

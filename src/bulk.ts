@@ -4,6 +4,7 @@
 // either in about 1–3. The column lists come from the table's definition, so that a new column can not be forgotten.
 import { getTableColumns, getTableName, type SQL, sql } from 'drizzle-orm';
 import type { PgTable } from 'drizzle-orm/pg-core';
+import { arrayText } from '../db/array.ts';
 
 /** The value of a column: text, number, boolean or null. JSON columns their text; bytea `\x…`; 64-bit integers decimal. */
 export type Read<R> = (row: R) => string | number | boolean | null | undefined;
@@ -81,15 +82,3 @@ function parameters<R>(columns: readonly Column<R>[], rows: readonly R[]): { val
   });
   return { values, from: sql`unnest(${sql.join(arrays, sql`, `)}) as r(${sql.raw(names.join(', '))})` };
 }
-
-/** Postgres' array literal: `{1,2}`, `{"a","b\"c",null}`. JSON's text of the same list is one, brackets aside (0.85 instead of
- *  1.9 µs per history row), unless a control character made it escape by a letter: `\n` would be an n. */
-export function arrayText(list: readonly (string | number | boolean | null)[]): string {
-  const json = JSON.stringify(list);
-  if (!ESCAPED_BY_LETTER.test(json)) return `{${json.slice(1, -1)}}`;
-  const quoted = (value: (typeof list)[number]) =>
-    typeof value === 'string' ? `"${value.replace(SPECIAL, '\\$&')}"` : String(value);
-  return `{${list.map(quoted).join(',')}}`;
-}
-const ESCAPED_BY_LETTER = /\\[^"\\]/;
-const SPECIAL = /["\\]/g;

@@ -25,8 +25,9 @@ import { readTallies } from './positions.ts';
 import { applyFrom, readyDatabase } from './ready.ts';
 import { drain } from './redrive.ts';
 import { sleep } from './retry.ts';
+import type { Saver } from './rows.ts';
 import { type Result, run } from './run.ts';
-import { type Saver, save, saveLocked, write } from './save.ts';
+import { save, saveLocked, write } from './save.ts';
 import { openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
 import type { Tallies } from './tallies.ts';
@@ -131,7 +132,6 @@ export async function startService(
 
   const partitions = createPartitions({
     db,
-    instance,
     handle,
     log,
     maxBatchRecords: MOST_RECORDS_PER_SAVE,
@@ -150,12 +150,12 @@ export async function startService(
     rewound: () => customers.rewind(),
     assigned(clusterId) {
       saver.clusterId = clusterId;
-      void sweep().catch(() => undefined); // the next one follows
+      void wake.sweep().catch(() => undefined); // the next one follows
     },
   });
   let checking: NodeJS.Timeout | undefined;
   database.onConnection(() => {
-    partitions.distrust();
+    memory.clear();
     clearTimeout(checking); // the pool opens several at once
     checking = setTimeout(() => void partitions.check(source).catch(() => undefined), 100).unref();
   });
@@ -165,13 +165,7 @@ export async function startService(
     source: () => source.facts(),
     partitions: () => partitions.facts(),
     database: () => databaseWatch.facts(),
-    redis:
-      config.redis.url === undefined
-        ? undefined
-        : () => {
-            const { redis } = customers.facts();
-            return redis.state === 'ok';
-          },
+    redis: config.redis.url === undefined ? undefined : () => customers.facts().redis.state === 'ok',
     sessionTimeoutMs: config.kafka.sessionTimeoutMs,
     rebalanceTimeoutMs: config.kafka.rebalanceTimeoutMs,
   });
@@ -183,15 +177,12 @@ export async function startService(
       tooMuch = tooMuchWaits(await readTallies(db), config.limits.waitingInTotal);
       await partitions.check(source);
     }),
-    every(SWEEP_EVERY_MS, sweep),
+    every(SWEEP_EVERY_MS, () => wake.sweep()),
   ];
   function every(ms: number, act: () => Promise<void>): NodeJS.Timeout {
     return setInterval(() => {
       act().catch((error) => log.debug(describe(error), 'a background check could not be made; the next one follows'));
     }, ms);
-  }
-  async function sweep(): Promise<void> {
-    await wake.sweep();
   }
 
   const close = async (): Promise<void> => {

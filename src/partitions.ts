@@ -25,10 +25,9 @@ import type { Assigned, Batch, Mailbox, Source, Start, Taken, TopicPartition } f
 
 export type PartitionsOptions = {
   db: Db;
-  instance: string;
   handle: Pipeline;
   findPoisons(work: Work, known: Poisons): Promise<Poisons>;
-  /** What is remembered of users may be old: an assignment, a new database connection. */
+  /** What is remembered of users may be old. */
   forgetUsers(): void;
   /** The database went back in time: what is cached may be ahead of it. */
   rewound(): void;
@@ -67,8 +66,6 @@ export type PartitionFacts = TopicPartition & {
 export type Partitions = Mailbox & {
   /** Reads the rows of all assigned partitions; where one differs from what is expected, the source is sent there. */
   check(source: Source): Promise<void>;
-  /** A new database connection: nothing remembered may be trusted. */
-  distrust(): void;
   facts(): PartitionFacts[];
 };
 
@@ -83,7 +80,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   const { db, log } = options;
   const partitions = new Map<string, Partition>();
 
-  return { assigned, revoked, take, check, distrust, facts };
+  return { assigned, revoked, take, check, facts };
 
   async function assigned(logs: readonly Assigned[], signal: AbortSignal): Promise<readonly Start[]> {
     options.forgetUsers();
@@ -122,13 +119,10 @@ export function createPartitions(options: PartitionsOptions): Partitions {
     for (const row of await readPositions(db, logs)) {
       const seen = logOf(row);
       const reason = row.state === 'halted' || seen === undefined ? undefined : judgeStart(row, seen);
-      if (reason !== undefined) await haltPartition(row, row, reason);
       const partition = partitions.get(`${row.topic}/${row.partition}`);
       // A batch of before the rebalance may be saved meanwhile: it knows more than the row that was read.
-      if (partition !== undefined && !partition.busy) {
-        believe(partition, row);
-        if (reason !== undefined) partition.row = { ...row, state: 'halted', haltedReason: reason };
-      }
+      if (partition !== undefined && !partition.busy) believe(partition, row);
+      if (reason !== undefined) await haltPartition(row, row, reason);
       starts.push({
         topic: row.topic,
         partition: row.partition,
@@ -345,10 +339,6 @@ export function createPartitions(options: PartitionsOptions): Partitions {
         source.seek(row, row.next);
       }
     }
-  }
-
-  function distrust(): void {
-    options.forgetUsers();
   }
 
   function facts(): PartitionFacts[] {

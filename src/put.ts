@@ -3,7 +3,8 @@
 // Owns:          marks (which event is late), the ring (which was put before), the facts a guard needs, drift.
 // Does not own:  what a state means (machines/user.ts), whether the event may be put at all (run.ts: the gates).
 //
-// The fold of a user's history is `put`, row after row (P1): nothing else decides what an event does.
+// The fold of a user's history is `put`, row after row (P1): nothing else decides what an event does. An event enters the
+// ring when it is put to the machine, whatever its outcome; a duplicate does not enter again.
 import {
   NOBODY,
   ROLE_MAPPING,

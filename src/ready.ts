@@ -8,7 +8,7 @@ import type { Config } from './config.ts';
 import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
 import { isFirstStart, makePositions } from './positions.ts';
-import { INFRASTRUCTURE, sleep, waitMs } from './retry.ts';
+import { INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
 import { type KafkaStatus, kafkaStatus, textOf } from './sources/kafka-client.ts';
 import { kafkaSettings } from './sources/open.ts';
 
@@ -53,14 +53,9 @@ const ANSWER_MS = 10_000;
  *  makes postgres.js connect again for ever, and a query never reject. */
 async function answers(settings: Config['database']): Promise<void> {
   const { db, close } = openDatabase({ ...settings, connections: 1 });
-  const answered = new AbortController();
   try {
-    const limit = sleep(ANSWER_MS, answered.signal).then(() => {
-      throw Object.assign(new Error('no answer'), { code: 'CONNECT_TIMEOUT' });
-    });
-    await Promise.race([db.execute(sql`select 1`), limit]);
+    await inTime(db.execute(sql`select 1`), ANSWER_MS);
   } finally {
-    answered.abort();
     await close();
   }
 }

@@ -21,8 +21,9 @@ import { nextInOrder, type Queued } from './order.ts';
 import { REDRIVE_TOPIC } from './positions.ts';
 import { putCustomer, type UserRow } from './put.ts';
 import { CONFLICT, sleep, waitMs } from './retry.ts';
+import type { Saver } from './rows.ts';
 import type { Result, UserView, UserWrite } from './run.ts';
-import { inOrder, mergedTallies, type Saver, send, write } from './save.ts';
+import { inOrder, mergedTallies, send, write } from './save.ts';
 import { add, type Tallies, tallyResult } from './tallies.ts';
 import { readUsers } from './users.ts';
 
@@ -45,20 +46,26 @@ export type Tell = (userId: string, results: readonly Result[]) => void;
 /** Releases what may go of these users' waiting events. Throws what Postgres throws, and a Conflict that remains after its
  *  budget of tries. */
 export async function drain(draining: Draining, userIds: readonly string[], tell: Tell): Promise<void> {
-  let rest = userIds;
-  for (let failures = 0; rest.length > 0; ) {
+  for (let rest = userIds; rest.length > 0; ) {
     try {
-      const { went, again } = await draining.db.transaction((tx) => drainSome(draining, tx, rest));
+      const { went, again } = await transaction(draining.db, (tx) => drainSome(draining, tx, rest));
       for (const [userId, results] of went) tell(userId, results);
       rest = again;
-      failures = 0;
     } catch (error) {
-      const what = classify(error).class;
-      if (what === 'poison') {
-        for (const userId of rest) await drainOneByOne(draining, userId, tell);
-        return;
-      }
-      if (what !== 'conflict' || ++failures > CONFLICT.tries) throw error;
+      if (classify(error).class !== 'poison') throw error;
+      for (const userId of rest) await drainOneByOne(draining, userId, tell);
+      return;
+    }
+  }
+}
+
+/** Again after a conflict, as often as its budget says. */
+async function transaction<T>(db: Db, act: (tx: Tx) => Promise<T>): Promise<T> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await db.transaction(act);
+    } catch (error) {
+      if (classify(error).class !== 'conflict' || failures > CONFLICT.tries) throw error;
       await sleep(waitMs(CONFLICT, failures));
     }
   }
@@ -70,20 +77,17 @@ type Care = { tried: string | undefined; refused: Map<string, string> };
 /** The same for a user of whom Postgres refuses something: one event per transaction finds out which. */
 async function drainOneByOne(draining: Draining, userId: string, tell: Tell): Promise<void> {
   const care: Care = { tried: undefined, refused: new Map() };
-  for (let failures = 0; ; ) {
+  for (;;) {
     try {
-      const { went } = await draining.db.transaction((tx) => drainSome(draining, tx, [userId], care));
+      const { went } = await transaction(draining.db, (tx) => drainSome(draining, tx, [userId], care));
       const results = went.get(userId);
       if (results === undefined) return;
       tell(userId, results);
-      failures = 0;
     } catch (error) {
       const { class: what, code } = classify(error);
       // Refused as a dead letter too: no event's fault.
-      if (what === 'poison' && care.tried !== undefined && !care.refused.has(care.tried))
-        care.refused.set(care.tried, code);
-      else if (what !== 'conflict' || ++failures > CONFLICT.tries) throw error;
-      else await sleep(waitMs(CONFLICT, failures));
+      if (what !== 'poison' || care.tried === undefined || care.refused.has(care.tried)) throw error;
+      care.refused.set(care.tried, code);
     }
   }
 }
@@ -253,14 +257,7 @@ export async function redriveDeadLetter(
   draining: Draining,
   id: number,
 ): Promise<{ result: Result } | { userId: string } | undefined> {
-  for (let failures = 1; ; failures++) {
-    try {
-      return await draining.db.transaction((tx) => redriveOne(draining, tx, id));
-    } catch (error) {
-      if (classify(error).class !== 'conflict' || failures > CONFLICT.tries) throw error;
-      await sleep(waitMs(CONFLICT, failures));
-    }
-  }
+  return await transaction(draining.db, (tx) => redriveOne(draining, tx, id));
 }
 
 async function redriveOne(

@@ -1,17 +1,17 @@
 // run.ts — step the machines over the events of a batch: which outcome each event ends in, and the rows after it. Pure (P3).
 //
-// Owns:          the gates before the machine (hold, order, waiting), the marks, the ring, the outcomes and their precedence:
+// Owns:          the gates before the machine (hold, order, waiting), the outcomes and their precedence:
 //                dead · duplicate · waiting · rejected · stale · skipped · applied; the first that fits wins.
-// Does not own:  what a state means (machines/user.ts), loading (load.ts), writing (save.ts), releasing (redrive.ts).
+// Does not own:  one event on one user (put.ts), dead letters' words (bury.ts), loading (load.ts), writing (save.ts), releasing
+//                (redrive.ts).
 //
 // N1  Every event that meets an existing user changes its row, whatever its outcome: an outcome computed from an old row
 //     never gets in, because the row is written by rev.
 // N2  The machine of one user that throws stops that user alone (P4): its event is `dead`, its later ones wait behind it.
-// N3  An event enters the ring when it is put to the machine, whatever its outcome; a duplicate does not enter again.
 import { VERSION } from '../machines/index.ts';
 import { type Buried, buryFull, buryPoison, buryUnreadable, putOrBury } from './bury.ts';
 import { BrokenInvariant } from './errors.ts';
-import type { CustomerEvent, Outcome, Unreadable, UserEvent } from './events.ts';
+import type { CustomerEvent, Unreadable, UserEvent } from './events.ts';
 import { type CustomerRow, isDuplicate, type Put, putCustomer, type Settled, type UserRow } from './put.ts';
 import type { Routed } from './route.ts';
 
@@ -181,11 +181,4 @@ function refuseMassFailure(results: readonly Result[]): void {
         `${failed.length} events of ${users} users fail alike (${code}): fix or roll back, then resume`,
       );
   }
-}
-
-/** The words of a batch's outcomes, counted: what logs and tests look at. */
-export function countOutcomes(results: readonly Result[]): Record<Outcome, number> {
-  const counts = { dead: 0, duplicate: 0, waiting: 0, rejected: 0, stale: 0, skipped: 0, applied: 0 };
-  for (const { outcome } of results) counts[outcome]++;
-  return counts;
 }

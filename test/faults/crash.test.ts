@@ -1,23 +1,10 @@
 // After a crash: kill -9 in the middle of a load, again and again. Nothing is lost, nothing counts twice.
 import { describe, expect } from 'vitest';
-import { dice, expectAllArrived, handled, pour } from '../support/flood.ts';
+import { dice, expectAllArrived, FLOOD, handled, pour, SETTINGS } from '../support/flood.ts';
 import { startProcess } from '../support/process.ts';
 import { test, until } from '../support/world.ts';
 
-const FLOOD = { users: 400, each: 50 };
 const SEED = Number(process.env.SEED ?? 20_250_131);
-/** Small batches: hundreds of saves to be killed in. A dead member is noticed soon. */
-const SETTINGS = {
-  LOG_LEVEL: 'info',
-  LOG_EVENTS: 'off',
-  KAFKA_MAX_BYTES_PER_PARTITION: '16384',
-  KAFKA_SESSION_TIMEOUT_MS: '4000',
-  KAFKA_REBALANCE_TIMEOUT_MS: '4000',
-  KAFKA_HEARTBEAT_MS: '1000',
-  DB_STATEMENT_TIMEOUT_MS: '3000',
-  DB_IDLE_IN_TRANSACTION_MS: '3000',
-};
-
 describe('kill -9', () => {
   test(`three times while 20,000 events arrive (SEED=${SEED})`, async ({ world }) => {
     const settings = { ...world.settings, ...SETTINGS };

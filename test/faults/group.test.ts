@@ -1,20 +1,8 @@
 // Two owners, for real: processes of one group join, leave and are paused under load. Each event counts once.
 import { describe, expect } from 'vitest';
-import { expectAllArrived, handled, pour } from '../support/flood.ts';
+import { expectAllArrived, FLOOD, handled, pour, SETTINGS } from '../support/flood.ts';
 import { startProcess } from '../support/process.ts';
 import { test, until, type World } from '../support/world.ts';
-
-const SETTINGS = {
-  LOG_LEVEL: 'info',
-  LOG_EVENTS: 'off',
-  KAFKA_MAX_BYTES_PER_PARTITION: '16384',
-  KAFKA_SESSION_TIMEOUT_MS: '4000',
-  KAFKA_REBALANCE_TIMEOUT_MS: '4000',
-  KAFKA_HEARTBEAT_MS: '1000',
-  DB_STATEMENT_TIMEOUT_MS: '3000',
-  DB_IDLE_IN_TRANSACTION_MS: '3000',
-};
-const FLOOD = { users: 400, each: 50 };
 
 /** Of which partitions a process was the last to save. */
 async function ownedBy(world: World, { pid }: { pid: number }): Promise<number> {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { arrayText } from '../../src/bulk.ts';
+import { arrayText } from '../../db/array.ts';
 import { createWorld } from '../support/world.ts';
 
 const world = await createWorld();

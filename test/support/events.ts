@@ -3,7 +3,8 @@
 // Real ones: each goes through decode.ts as a CloudEvent, so hash, source and atMs are as in the service.
 import type { EventUserType, Role, Status } from '../../machines/index.ts';
 import { decoder } from '../../src/decode.ts';
-import type { CustomerEvent, Event, Unreadable, UserEvent, UserEventOf } from '../../src/events.ts';
+import type { CustomerEvent, Event, Outcome, Unreadable, UserEvent, UserEventOf } from '../../src/events.ts';
+import type { Result } from '../../src/run.ts';
 import {
   AT_MS,
   cloudEvent,
@@ -96,4 +97,11 @@ export function throwing<E extends UserEvent>(event: E): E {
     },
   });
   return { ...event, payload };
+}
+
+/** The words of a batch's outcomes, counted. */
+export function countOutcomes(results: readonly Result[]): Record<Outcome, number> {
+  const counts = { dead: 0, duplicate: 0, waiting: 0, rejected: 0, stale: 0, skipped: 0, applied: 0 };
+  for (const { outcome } of results) counts[outcome]++;
+  return counts;
 }

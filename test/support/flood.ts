@@ -12,6 +12,18 @@ import {
 import { until, type World } from './world.ts';
 
 export type Flood = { users: number; each: number };
+export const FLOOD: Flood = { users: 400, each: 50 };
+/** Small batches: hundreds of saves to be killed in. A dead member is noticed soon. */
+export const SETTINGS = {
+  LOG_LEVEL: 'info',
+  LOG_EVENTS: 'off',
+  KAFKA_MAX_BYTES_PER_PARTITION: '16384',
+  KAFKA_SESSION_TIMEOUT_MS: '4000',
+  KAFKA_REBALANCE_TIMEOUT_MS: '4000',
+  KAFKA_HEARTBEAT_MS: '1000',
+  DB_STATEMENT_TIMEOUT_MS: '3000',
+  DB_IDLE_IN_TRANSACTION_MS: '3000',
+};
 
 /** `users` × `each` events and 10 customers. Every tenth user waits for its customer, which comes half-way. */
 export function* flood({ users, each }: Flood): Generator<Arrival[]> {

@@ -8,8 +8,8 @@ import { BrokenInvariant } from '../../src/errors.ts';
 import type { Decoded } from '../../src/events.ts';
 import { type CustomerRow, isStale, put, type Settled, type UserRow } from '../../src/put.ts';
 import { type Routed, route } from '../../src/route.ts';
-import { countOutcomes, type Loaded, type Ran, type Result, type RunOptions, run } from '../../src/run.ts';
-import { partition, throwing, USER } from '../support/events.ts';
+import { type Loaded, type Ran, type Result, type RunOptions, run } from '../../src/run.ts';
+import { countOutcomes, partition, throwing, USER } from '../support/events.ts';
 import { AT_MS } from '../support/records.ts';
 
 type Saved = {
