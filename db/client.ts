@@ -9,6 +9,7 @@ import { drizzle, type PostgresJsDatabase, type PostgresJsTransaction } from 'dr
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator';
 import postgres from 'postgres';
 import { arrayText } from './array.ts';
+import { observedSql } from './operations.ts';
 import * as schema from './schema.ts';
 
 export type DatabaseSettings = {
@@ -66,7 +67,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     },
   });
   return {
-    db: drizzle(sql, { schema }),
+    db: drizzle(observedSql(sql, settings), { schema }),
     sql,
     onConnection: (listener) => void listeners.push(listener),
     close: () => sql.end({ timeout: 2 }),

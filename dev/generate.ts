@@ -5,6 +5,7 @@
 // A block in a document stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { dashboardJson } from '../deploy/grafana/dashboard.ts';
 import { toBriefMermaid } from '../machines/picture.ts';
 import { configTable, envExample } from './config-table.ts';
 
@@ -15,6 +16,7 @@ const GENERATED: readonly Generated[] = [
   { file: 'README.md', block: 'config', text: configTable },
   { file: 'README.md', block: 'machine', text: () => `\`\`\`mermaid\n${toBriefMermaid().trim()}\n\`\`\`` },
   { file: '.env.example', text: envExample },
+  { file: 'deploy/grafana/customer-service.json', text: dashboardJson },
 ];
 
 /** The files that differ from what the code makes of them; written unless `check`. */

@@ -7,10 +7,11 @@ import type { PgTable } from 'drizzle-orm/pg-core';
 import { arrayText } from '../db/array.ts';
 
 /** The value of a column: text, number, boolean or null. JSON columns their text; bytea `\x…`; 64-bit integers decimal. */
-export type Read<R> = (row: R) => string | number | boolean | null | undefined;
-export type Bulk<R> = {
+export type Read<R, S = undefined> = (row: R, shared: S) => string | number | boolean | null | undefined;
+/** `S`: what all rows of an insert share, where its reads need it. */
+export type Bulk<R, S = undefined> = {
   name: string;
-  insert(rows: readonly R[]): SQL;
+  insert(rows: readonly R[], shared: S): SQL;
   /** Leaves out rows whose key exists. */
   insertNew(rows: readonly R[]): SQL;
   /** Writes each row where its rev is still what `readRev` says. */
@@ -19,15 +20,15 @@ export type Bulk<R> = {
 
 /** `key`: the column that tells rows apart. `filled`: by the database's defaults. `kept`: as they are, in an update.
  *  `read`: each column's value, by its name in TypeScript; throws here where one is missing. */
-export function bulkOf<R>(
+export function bulkOf<R, S = undefined>(
   table: PgTable,
   {
     key,
     filled,
     kept = [],
     read,
-  }: { key: string; filled: string[]; kept?: string[]; read: (field: string) => Read<R> },
-): Bulk<R> {
+  }: { key: string; filled: string[]; kept?: string[]; read: (field: string) => Read<R, S> },
+): Bulk<R, S> {
   const name = getTableName(table);
   const columns = Object.entries(getTableColumns(table))
     .filter(([field]) => !filled.includes(field))
@@ -38,39 +39,43 @@ export function bulkOf<R>(
       type: column.getSQLType().replace(' collate "C"', ''),
       read: read(field),
     }));
-  const keyColumn = columns.find(({ isKey }) => isKey) as Column<R>;
+  const keyColumn = columns.find(({ isKey }) => isKey) as Column<R, S>;
   const written = columns.filter(({ isKey, isKept }) => !isKey && !isKept);
 
   const names = sql.raw(columns.map((column) => column.name).join(', '));
   const target = sql.raw(name);
   const isRead = sql.raw(`${name}.${keyColumn.name} = r.${keyColumn.name} and ${name}.rev = r."readRev"`);
-  const insert = (rows: readonly R[]) => {
-    const { values, from } = parameters(columns, rows);
+  const insert = (rows: readonly R[], shared: S) => {
+    const { values, from } = parameters(columns, rows, shared);
     return sql`insert into ${target} (${names}) select ${sql.join(values, sql`, `)} from ${from}`;
   };
   return {
     name,
     insert,
-    insertNew: (rows) => sql`${insert(rows)} on conflict do nothing`,
+    insertNew: (rows) => sql`${insert(rows, undefined as S)} on conflict do nothing`,
     update: (rows, readRev) => {
-      const rev = { isKey: true, name: '"readRev"', type: 'bigint', read: readRev };
-      const { values, from } = parameters([...written, rev, keyColumn], rows);
+      const rev = { isKey: true, name: '"readRev"', type: 'bigint', read: readRev as Read<R, S> };
+      const { values, from } = parameters([...written, rev, keyColumn], rows, undefined as S);
       const assignments = written.map((column, i) => sql`${sql.raw(column.name)} = ${values[i]}`);
       return sql`update ${target} set ${sql.join(assignments, sql`, `)}, updated_at = now() from ${from} where ${isRead}`;
     },
   };
 }
 
-type Column<R> = { isKey: boolean; name: string; type: string; read: Read<R> };
+type Column<R, S> = { isKey: boolean; name: string; type: string; read: Read<R, S> };
 
 /** The expression of each column, and `unnest(…) as r(…)` for those that differ between rows: the others go as one scalar.
  *  The arrays come out of sub-selects, so that the planner does not count them: it would read a whole table for 1,250 keys,
  *  and lock its rows in another order than ours. */
-function parameters<R>(columns: readonly Column<R>[], rows: readonly R[]): { values: SQL[]; from: SQL } {
+function parameters<R, S>(
+  columns: readonly Column<R, S>[],
+  rows: readonly R[],
+  shared: S,
+): { values: SQL[]; from: SQL } {
   const arrays: SQL[] = [];
   const names: string[] = [];
   const values = columns.map(({ isKey, name, type, read }) => {
-    const list = rows.map((row) => read(row) ?? null);
+    const list = rows.map((row) => read(row, shared) ?? null);
     const first = list[0] ?? null;
     if (!isKey && list.every((value) => value === first))
       return sql`${first === null ? null : String(first)}::text::${sql.raw(type)}`;

@@ -25,6 +25,7 @@ import {
   type Unreadable,
 } from './events.ts';
 import { isUsableKey, Refusal, readJson, readText, readTime, refuseKey, refuseSize, refuseTime } from './gates.ts';
+import { producerTrace } from './trace.ts';
 
 export type DecodeOptions = {
   /** `strict`: an absent or unusable key, or one that contradicts the body, makes a dead letter; else it is counted. */
@@ -86,6 +87,7 @@ export function decoder(options: DecodeOptions): (place: Place, record: SourceRe
       occurredAtMs,
       atMs: cappedAt(occurredAtMs, record.timestampMs),
       keyed: isUsableKey(record.key),
+      trace: producerTrace(record.headers),
     } as Event;
   };
 }
@@ -197,6 +199,7 @@ function dead(place: Place, record: SourceRecord, { code, detail }: Refusal, wra
     eventId: wrapped?.id ?? null,
     occurredAtMs: occurredAtMs instanceof Refusal ? null : occurredAtMs,
     keyed: isUsableKey(record.key),
+    trace: producerTrace(record.headers),
     // A producer ahead of us: after the next deploy the order of this user's events matters.
     blocks: code === 'unknown-version' && user !== null,
   };

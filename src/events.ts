@@ -5,6 +5,7 @@
 // ClientKafka takes an object with either for a Kafka message and loses the rest (test/unit/events.test.ts).
 import { type Static, Type } from 'typebox';
 import { EVENT_USER_TYPES, ROLES, STATUSES } from '../machines/index.ts';
+import type { ProducerTrace } from './trace.ts';
 
 /** 1–128 printable ASCII characters: ids are keys in Postgres and Redis, and two spellings may never be one user. */
 const Id = Type.String({ maxLength: 128, pattern: '^[\\x21-\\x7e]{1,128}$' });
@@ -98,6 +99,8 @@ type Envelope = {
   atMs: number;
   /** False: the record's key is absent or unusable, so order across partitions can not be promised. */
   keyed: boolean;
+  /** Null: its producer began none, or did not sample it. */
+  trace: ProducerTrace | null;
 };
 /** `customerId`: the customer that the body names (null: none). */
 export type UserEventOf<T extends Exclude<EventType, 'CUSTOMER_CREATED'>> = Envelope & {
@@ -147,6 +150,7 @@ export type Unreadable = {
   eventId: string | null;
   occurredAtMs: number | null;
   keyed: boolean;
+  trace: ProducerTrace | null;
   /** True: later events of `userId` must wait behind it (a known type in a version we do not know). */
   blocks: boolean;
 };

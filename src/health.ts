@@ -1,11 +1,15 @@
 // health.ts — is this process alive, and can it do its work? Answered from memory, whatever is away.
 //
-// Owns:          the rules of /livez and /readyz, and the background check that the database can be written.
-// Does not own:  the answers' way out (api/server.ts); lag, which raises alarms and never fails a probe.
+// Owns:          the rules of /livez, /readyz and /startupz, and the background check that the database can be written.
+// Does not own:  the answers' way out (api/server.ts); the page for people (overview.ts); lag, which is shown, raises
+//                alarms and never fails a probe.
 //
 // H1  /livez never looks at Postgres, Redis or lag: an outage elsewhere must not restart every process.
 // H2  A detail is one of our own sentences: probes need no token, so no host, id or message of an error stands in one.
 import type postgres from 'postgres';
+import type { LagFacts } from './lag.ts';
+import { type Overview, overview } from './overview.ts';
+import type { PartitionFacts } from './partitions.ts';
 import type { SourceFacts } from './sources/source.ts';
 
 export type Check = { ok: boolean; detail: string };
@@ -19,13 +23,20 @@ export type Health = {
   live(): Report;
   /** Can it do its work now? Failing: a roll-out waits; consumption goes on. */
   ready(): Report;
+  /** Is the start over? Failing: it still waits for something, which is named. */
+  started(): Report;
+  /** Everything that is known, for people and the console. Decides nothing. */
+  overview(): Overview;
 };
 
 export type HealthOptions = {
   source: () => SourceFacts;
   /** Those assigned to this process. */
-  partitions: () => readonly { state: 'running' | 'halted' | 'waiting' }[];
+  partitions: () => readonly PartitionFacts[];
+  lag: () => readonly LagFacts[];
   database: () => DatabaseFacts;
+  /** Postgres answered, and its schema was found or made as it must be. */
+  isMigrated: () => boolean;
   /** Undefined: it runs without Redis. */
   redis: (() => boolean) | undefined;
   sessionTimeoutMs: number;
@@ -34,41 +45,86 @@ export type HealthOptions = {
 };
 
 const SILENCE_AT_LEAST_MS = 60_000; // below, a slow disk or a long rebalance would restart healthy processes (a guess)
+const JOIN_AT_LEAST_MS = 120_000; // a guess, as above: a join waits for the slowest member of the group
+const ANSWER_AT_MOST_MS = 30_000; // a member asks its brokers something every 15 s: one answer may be missed
 
 export function createHealth(options: HealthOptions): Health {
-  const { source, partitions, database, redis, sessionTimeoutMs, rebalanceTimeoutMs, clock = Date.now } = options;
+  const { source, partitions, lag, database, redis, sessionTimeoutMs, rebalanceTimeoutMs } = options;
+  const { isMigrated, clock = Date.now } = options;
   let hasJoined = false;
-  return {
-    live: () => report({ progress: progress(source()) }),
-    ready: () => {
-      const facts = source();
-      return report(
-        { group: group(facts), partitions: notAllHalted(), database: writable(database(), clock()) },
-        redis === undefined ? {} : { redis: remembered(redis()) },
-      );
-    },
-  };
+  const health = { live, ready, started };
+  return { ...health, overview: () => overview(options, health) };
 
-  /** Only a member that has something to do can be stuck. One that has not joined may have lost its brokers, which a
-   *  restart does not bring back, and a consumer that crashed is built again by its source. */
-  function progress({ joined, stopping, lastProgressAtMs, assigned }: SourceFacts): Check {
+  function live(): Report {
+    return report({ progress: progress(source()) });
+  }
+
+  function ready(): Report {
+    const facts = source();
+    return report(
+      { group: group(facts), partitions: notAllHalted(), database: writable(database(), clock()) },
+      redis === undefined ? {} : { redis: remembered(redis()) },
+      { lag: behind() },
+    );
+  }
+
+  function started(): Report {
+    return report({
+      schema: isMigrated() ? pass('checked') : fail('not checked yet: Postgres or its migrations are waited for'),
+      join: noteJoin(source()) ? pass('joined') : fail('not joined yet'),
+    });
+  }
+
+  /** Only a member that has something to do can be stuck. A consumer that crashed is built again by its source. */
+  function progress(facts: SourceFacts): Check {
+    const { joined, dead, stopping, lastProgressAtMs, assigned } = facts;
+    if (dead !== null) return fail('it has ended for good, the log says why');
     if (stopping) return pass('stopping');
-    if (!joined) return pass('not joined');
+    if (!joined) return joining(facts);
     if (assigned.length > 0 && assigned.every(({ paused }) => paused)) return pass('paused');
     const silentMs = clock() - lastProgressAtMs;
     if (silentMs <= Math.max(3 * sessionTimeoutMs, SILENCE_AT_LEAST_MS)) return pass('making progress');
-    return fail(`no fetch, heartbeat or batch for ${Math.floor(silentMs / 1000)} s`);
+    return fail(`no fetch, heartbeat or batch for ${seconds(silentMs)} s`);
+  }
+
+  /** One that has not joined may have lost its brokers, which a restart does not bring back. Where they answer, and this
+   *  try (each counts as progress) still does not end, the client hangs. */
+  function joining({ lastAnswerAtMs, lastProgressAtMs }: SourceFacts): Check {
+    const isAnswered = lastAnswerAtMs !== null && clock() - lastAnswerAtMs <= ANSWER_AT_MOST_MS;
+    const silentMs = clock() - lastProgressAtMs;
+    if (!isAnswered || silentMs <= Math.max(4 * rebalanceTimeoutMs, JOIN_AT_LEAST_MS)) return pass('not joined');
+    return fail(`joining for ${seconds(silentMs)} s although the brokers answer`);
   }
 
   /** Joined without partitions is a healthy standby. A rebalance may take its time: while one is on, nothing progresses,
    *  so it lasts as long as the silence. */
-  function group({ joined, stopping, crashed, lastProgressAtMs, assigned }: SourceFacts): Check {
-    hasJoined ||= joined;
+  function group(facts: SourceFacts): Check {
+    const { joined, dead, stopping, crashed, lastProgressAtMs, lastAnswerAtMs } = facts;
+    noteJoin(facts);
+    if (dead !== null) return fail('it has ended for good, the log says why');
     if (stopping) return fail('stopping');
-    if (joined) return pass(`joined, ${assigned.length === 1 ? '1 partition' : `${assigned.length} partitions`}`);
+    const silentMs = clock() - lastProgressAtMs;
+    if (joined) {
+      // After that long the group has given this member up, although it may not have been told yet.
+      const isLost = lastAnswerAtMs !== null && silentMs > sessionTimeoutMs; // null: there is no broker
+      return isLost ? fail(`no word from the brokers for ${seconds(silentMs)} s`) : pass(membership(facts));
+    }
     if (crashed !== null) return fail('not joined: the last try failed, the log says why');
     if (!hasJoined) return fail('not joined yet');
-    return clock() - lastProgressAtMs <= rebalanceTimeoutMs ? pass('rebalancing') : fail('rebalancing for too long');
+    return silentMs <= rebalanceTimeoutMs ? pass('rebalancing') : fail('rebalancing for too long');
+  }
+
+  function membership({ assigned, lastFetchAtMs }: SourceFacts): string {
+    const holds = assigned.length === 1 ? '1 partition' : `${assigned.length} partitions`;
+    return lastFetchAtMs === null
+      ? `joined, ${holds}`
+      : `joined, ${holds}, last fetch ${seconds(clock() - lastFetchAtMs)} s ago`;
+  }
+
+  /** Has it ever joined? */
+  function noteJoin({ joined, rebalances }: SourceFacts): boolean {
+    hasJoined ||= joined || rebalances > 0;
+    return hasJoined;
   }
 
   function notAllHalted(): Check {
@@ -77,13 +133,27 @@ export function createHealth(options: HealthOptions): Health {
     if (halted === 0) return pass('none halted');
     return halted < all.length ? pass(`${halted} of ${all.length} halted`) : fail('every partition is halted');
   }
+
+  /** For people: a restart would only add to it. */
+  function behind(): Check {
+    const lags = lag().filter(({ records }) => records > 0);
+    const [first] = lags;
+    if (first === undefined) return pass('none');
+    const total = lags.reduce((sum, { records }) => sum + records, 0);
+    const slowest = lags.reduce((a, b) => (b.seconds > a.seconds ? b : a), first);
+    const its = partitions().find((of) => of.topic === slowest.topic && of.partition === slowest.partition);
+    const saved = its?.savedAtMs ?? null;
+    const last = saved === null ? 'has saved nothing yet' : `saved last ${seconds(clock() - saved)} s ago`;
+    const records = total === 1 ? '1 record' : `${total} records`;
+    return pass(`${records} behind; the slowest partition is ${Math.floor(slowest.seconds)} s behind and ${last}`);
+  }
 }
 
 function writable({ writableAtMs, failed }: DatabaseFacts, now: number): Check {
   if (failed !== null) return fail(failed);
   if (writableAtMs === null) return fail('not checked yet');
   const ageMs = now - writableAtMs;
-  return ageMs <= 3 * CHECK_EVERY_MS ? pass('writable') : fail(`not checked for ${Math.floor(ageMs / 1000)} s`);
+  return ageMs <= 3 * CHECK_EVERY_MS ? pass('writable') : fail(`not checked for ${seconds(ageMs)} s`);
 }
 
 /** Redis is optional: it never fails a probe. */
@@ -98,10 +168,15 @@ function fail(detail: string): Check {
   return { ok: false, detail };
 }
 
-function report(needed: Record<string, Check>, optional: Record<string, Check> = {}): Report {
-  const allOk = (checks: Record<string, Check>) => Object.values(checks).every(({ ok }) => ok);
+type Checks = Record<string, Check>;
+function report(needed: Checks, optional: Checks = {}, informing: Checks = {}): Report {
+  const allOk = (checks: Checks) => Object.values(checks).every(({ ok }) => ok);
   const status = !allOk(needed) ? 'failing' : allOk(optional) ? 'ok' : 'degraded';
-  return { status, checks: { ...needed, ...optional } };
+  return { status, checks: { ...needed, ...optional, ...informing } };
+}
+
+function seconds(ms: number): number {
+  return Math.max(0, Math.floor(ms / 1_000));
 }
 
 // --- the database, in the background ---------------------------------------------------------------------------------

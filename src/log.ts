@@ -8,6 +8,7 @@
 //     Drizzle puts both into the message of its own error, JSON.parse the text it was given.
 // L3  An event line that is left out costs a comparison and a count: no hashing, no object.
 import { createHmac, createSecretKey } from 'node:crypto';
+import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { type DestinationStream, type LevelWithSilent, type Logger, pino, stdTimeFunctions } from 'pino';
 import pretty from 'pino-pretty';
 import { describe } from './errors.ts';
@@ -38,15 +39,23 @@ export function createLog(
           method.apply(this, withoutErrors(args) as Parameters<typeof method>);
         },
       },
+      mixin: activeTrace,
       redact: ['email', 'name', 'key', 'value', 'payload', 'headers', 'detail', 'query', 'parameters', 'password'],
     },
     stream,
   );
 }
 
+/** Where a line belongs. `trace_flags` 00: not sampled, and nowhere to be found. */
+function activeTrace(): object {
+  const found = trace.getActiveSpan()?.spanContext();
+  if (found === undefined || !isSpanContextValid(found)) return {};
+  return { trace_id: found.traceId, span_id: found.spanId, trace_flags: `0${found.traceFlags}` };
+}
+
 /** In this thread: a worker loses its last lines when the process ends, which are the ones that matter. */
 function forPeople(): DestinationStream {
-  const ignore = ['service.name', 'service.version', 'service.instance.id', STACK];
+  const ignore = ['service.name', 'service.version', 'service.instance.id', 'span_id', 'trace_flags', STACK];
   return pretty({
     sync: true,
     singleLine: true,
@@ -217,7 +226,7 @@ function plainly(userId: string): { 'user.id': string } {
 
 /** The same user is the same 16 hex digits everywhere the secret is the same. A hash without key could be tried out:
  *  there are few ids. */
-function hasher(secret: string): (userId: string) => { 'user.hash': string } {
+export function hasher(secret: string): (userId: string) => { 'user.hash': string } {
   const key = createSecretKey(Buffer.from(secret));
   return (userId) => ({ 'user.hash': createHmac('sha256', key).update(userId).digest('hex').slice(0, 16) });
 }

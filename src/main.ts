@@ -1,6 +1,6 @@
 // main.ts — the service as one process: wires the steps, starts them in order, stops them in order.
 //
-// Start:  1 settings  2 Postgres answers, migrated  3 HTTP (health)  4 the source joins; batches flow
+// Start:  1 settings  2 HTTP (health)  3 Postgres answers, migrated  4 the source joins; batches flow
 // Stop (SIGTERM, SIGINT), at most 10 s:
 //   1 no new drain starts; the source hands over no new batch, those in flight are saved and committed
 //   2 drains in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written
@@ -15,11 +15,15 @@ import { decoder } from './decode.ts';
 import { describe, Halt } from './errors.ts';
 import type { Place } from './events.ts';
 import { createHealth, isWritable, watchDatabase } from './health.ts';
+import { createLag } from './lag.ts';
 import { load, loadLocked } from './load.ts';
-import { createEventLog, createLog, type EventLine, type Log } from './log.ts';
+import { createEventLog, createLog, type EventLine, hasher, type Log } from './log.ts';
+import { createMetrics, type Facts } from './metrics.ts';
+import { observedDrain, observedPipeline } from './observe.ts';
+import { countOpen } from './operate.ts';
 import { createPartitions, type PartitionFacts } from './partitions.ts';
 import { assertPatched } from './patched.ts';
-import { pipeline, type Work } from './pipeline.ts';
+import type { Work } from './pipeline.ts';
 import { findPoisons } from './poison.ts';
 import { readTallies } from './positions.ts';
 import { applyFrom, readyDatabase } from './ready.ts';
@@ -30,7 +34,9 @@ import { type Result, run } from './run.ts';
 import { save, saveLocked, write } from './save.ts';
 import { openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
+import { createSpans, sampledTraceId } from './spans.ts';
 import type { Tallies } from './tallies.ts';
+import type { Telemetry } from './telemetry.ts';
 import { createUserMemory } from './users.ts';
 import { SERVICE_VERSION } from './version.ts';
 import { createWake } from './wake.ts';
@@ -52,20 +58,33 @@ export type Service = {
   stop(): Promise<void>;
 };
 
+/** `telemetry`: of the process. Without it, metrics and spans go where the tests' own SDK says. `source`: instead of the one that
+ *  the settings name. */
+export type Options = { telemetry?: Telemetry | undefined; source?: Source | undefined };
+
 /** Starts the service. `signal`: gives up waiting for servers. Rejects where only a person can help. */
 export async function startService(
   config: Config,
   log: Log,
   signal: AbortSignal,
-  source: Source = openSource(config, log, MOST_RECORDS_PER_SAVE),
+  { telemetry, source: given }: Options = {},
 ): Promise<Service> {
   assertPatched();
   for (const warning of config.warnings) log.warn(warning);
-  const instance = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
+  const instance = telemetry?.instance ?? `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
 
-  await readyDatabase(config, log, signal);
   const database = openDatabase(config.database);
   const { db } = database;
+  const metrics = createMetrics(config.kafka.groupId);
+  const spans = createSpans({
+    group: config.kafka.groupId,
+    clientId: config.kafka.clientId,
+    broker: config.file.folder === undefined ? config.kafka.brokers[0] : undefined,
+    eventsPerBatch: config.tracing.eventsPerBatch,
+    hashUser: hasher(config.hashSecret),
+  });
+  const observers = { spans, metrics };
+  const source = given ?? openSource(config, log, MOST_RECORDS_PER_SAVE, { ...metrics, ...spans });
   const memory = createUserMemory(config.limits.usersInMemory);
   const customers = createCustomers({
     redisUrl: config.redis.url,
@@ -77,7 +96,11 @@ export async function startService(
   });
   if (config.redis.url === undefined) log.info('REDIS_URL is not set: customers are read from Postgres');
 
-  const saver: Saver = { instance, clusterId: '', group: config.kafka.groupId, serviceVersion: SERVICE_VERSION };
+  let clusterId = '';
+  const saver = (): Saver => {
+    const { groupId: group } = config.kafka;
+    return { instance, clusterId, group, serviceVersion: SERVICE_VERSION, traceId: sampledTraceId() };
+  };
   const eventLog = createEventLog(log, {
     mode: config.log.events,
     userIds: config.log.userIds,
@@ -97,21 +120,24 @@ export async function startService(
     db,
     log,
     drain: (userIds) =>
-      drain({ db, saver, decode, waitingPerUser }, userIds, (userId, results) => {
-        memory.forget([userId]);
-        for (const result of results) eventLog.record(lineOf(result));
-      }),
+      observedDrain(userIds.length, observers, (tell) =>
+        drain({ db, saver: saver(), decode, waitingPerUser }, userIds, (userId, results) => {
+          memory.forget([userId]);
+          tell(results);
+          for (const result of results) eventLog.record(lineOf(result));
+        }),
+      ),
   });
 
   /** More waits in all than the disk should hold. What puts nothing more to wait goes on: it may be what they wait for. */
   let tooMuch: string | null = null;
-  const handle = pipeline<Tx>(
+  const handle = observedPipeline<Tx>(
     {
       decode,
       load: (routed, from) => load(loading, routed, from),
       loadLocked: (tx, routed) => loadLocked(loading, tx, routed),
-      save: (work, ran) => save(db, saver, advance(work), ran),
-      saveLocked: (work, runOn) => saveLocked(db, saver, advance(work), runOn),
+      save: (work, ran) => save(db, saver(), advance(work), ran),
+      saveLocked: (work, runOn) => saveLocked(db, saver(), advance(work), runOn),
       permit(ran) {
         if (tooMuch !== null && ran.results.some(({ outcome }) => outcome === 'waiting')) throw new Halt(tooMuch);
       },
@@ -128,6 +154,7 @@ export async function startService(
       },
     },
     { waitingPerUser },
+    observers,
   );
 
   const partitions = createPartitions({
@@ -141,15 +168,15 @@ export async function startService(
           db,
           runOn: async (tx, routed, poisons) =>
             run(routed, await loadLocked(loading, tx, routed), { waitingPerUser, poisons }),
-          write: (tx, ran) => write(tx, saver, ran),
+          write: (tx, ran) => write(tx, saver(), ran),
         },
         work.records.map((record) => decode(work.place, record)),
         known,
       ),
     forgetUsers: () => memory.clear(),
     rewound: () => customers.rewind(),
-    assigned(clusterId) {
-      saver.clusterId = clusterId;
+    assigned(readFrom) {
+      clusterId = readFrom;
       void wake.sweep().catch(() => undefined); // the next one follows
     },
   });
@@ -160,25 +187,44 @@ export async function startService(
     checking = setTimeout(() => void partitions.check(source).catch(() => undefined), 100).unref();
   });
 
+  let open: Awaited<ReturnType<Facts['open']>>;
+  const lag = createLag({ source: () => source.facts(), partitions: () => partitions.facts() });
   const databaseWatch = watchDatabase(() => isWritable(database.sql));
+  let isMigrated = false;
   const health = createHealth({
     source: () => source.facts(),
     partitions: () => partitions.facts(),
+    lag: lag.facts,
     database: () => databaseWatch.facts(),
+    isMigrated: () => isMigrated,
     redis: config.redis.url === undefined ? undefined : () => customers.facts().redis.state === 'ok',
     sessionTimeoutMs: config.kafka.sessionTimeoutMs,
     rebalanceTimeoutMs: config.kafka.rebalanceTimeoutMs,
   });
-  const server = createServer({ ...config.http, health, log });
+  metrics.observe({
+    source: () => source.facts(),
+    partitions: () => partitions.facts(),
+    lag: lag.facts,
+    open: () => open,
+    memory,
+    customers,
+  });
+  const server = createServer({ ...config.http, health, log, metrics: telemetry?.metrics });
   const url = await server.listen();
 
-  const timers = [
-    every(CHECK_POSITIONS_EVERY_MS, async () => {
-      tooMuch = tooMuchWaits(await readTallies(db), config.limits.waitingInTotal);
-      await partitions.check(source);
-    }),
-    every(SWEEP_EVERY_MS, () => wake.sweep()),
-  ];
+  const timers: NodeJS.Timeout[] = [];
+  function watchPositions(): void {
+    timers.push(
+      every(CHECK_POSITIONS_EVERY_MS, async () => {
+        lag.look(); // first: Postgres may be away
+        const waiting = waitingIn(await readTallies(db));
+        tooMuch = tooMuchWaits(waiting, config.limits.waitingInTotal);
+        open = { waiting, ...(await countOpen(db)) };
+        await partitions.check(source);
+      }),
+      every(SWEEP_EVERY_MS, () => wake.sweep()),
+    );
+  }
   function every(ms: number, act: () => Promise<void>): NodeJS.Timeout {
     return setInterval(() => {
       act().catch((error) => log.debug(describe(error), 'a background check could not be made; the next one follows'));
@@ -191,6 +237,7 @@ export async function startService(
     await source.stop(); // 1
     await Promise.race([drained, sleep(1_000)]); // 2
     databaseWatch.stop();
+    metrics.stop();
     await server.close(); // 3
     await Promise.all([customers.close(), database.close()]); // 4
     eventLog.flush(); // 5
@@ -202,8 +249,18 @@ export async function startService(
   // The source may wait for its brokers for ever: a stop must not wait for that.
   signal.addEventListener('abort', () => void stop(), { once: true });
   try {
+    await readyDatabase(config, log, signal); // 3
+    signal.throwIfAborted();
+    isMigrated = true;
+    watchPositions();
     await applyFrom(config, log, database.db, signal);
-    await source.start(partitions);
+    await source.start({
+      ...partitions,
+      take(batch, aborted) {
+        metrics.delivered(batch, batch.records.length);
+        return partitions.take(batch, aborted);
+      },
+    });
   } catch (error) {
     await stop();
     throw error;
@@ -216,9 +273,14 @@ function advance({ place, from, to, leaderEpoch, records }: Work) {
   return { place, from, to, leaderEpoch, tail: records.at(-1) };
 }
 
-function tooMuchWaits(tallies: Tallies, limit: number): string | null {
+/** All that waits, and what became a dead letter because too much did. */
+function waitingIn(tallies: Tallies): number {
   let waits = tallies['dead|waiting-full'] ?? 0;
   for (const [key, n] of Object.entries(tallies)) if (key.endsWith('|waiting')) waits += n;
+  return waits;
+}
+
+function tooMuchWaits(waits: number, limit: number): string | null {
   if (waits < limit) return null;
   return `waiting: ${waits} events wait, the limit is ${limit}. Let what they wait for come, discard dead letters, or raise WAITING_IN_TOTAL; then resume.`;
 }
@@ -257,6 +319,7 @@ function onceAMinute(act: (place: Place, records: number) => void): (place: Plac
 if (import.meta.main) await main();
 
 async function main(): Promise<void> {
+  const { telemetry } = await import('./telemetry.ts'); // there already, where it was given to --import
   const stopping = new AbortController();
   let service: Service | undefined;
   let log: Log | undefined;
@@ -265,17 +328,21 @@ async function main(): Promise<void> {
     stopping.abort();
     log?.info(`${why}: stopping; batches in flight are saved first`);
     setTimeout(() => process.exit(1), STOP_AT_MOST_MS).unref();
-    void service?.stop().then(() => process.exit(0));
+    void service?.stop().then(end);
   };
+  /** After the last span: what comes later is lost. */
+  const end = () => telemetry.stop().then(() => process.exit(0));
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop(name));
   try {
     const config = readConfig(process.env);
-    log = createLog({ level: config.log.level }, { 'service.version': SERVICE_VERSION });
+    const base = { 'service.version': SERVICE_VERSION, 'service.instance.id': telemetry.instance };
+    log = createLog({ level: config.log.level }, base);
     process.on('unhandledRejection', (error) => die(log as Log, error));
     process.on('uncaughtException', (error) => die(log as Log, error));
-    service = await startService(config, log, stopping.signal);
+    telemetry.logTo(log);
+    service = await startService(config, log, stopping.signal, { telemetry });
     service.ended.catch((error) => die(log as Log, error));
-    if (stopping.signal.aborted) await service.stop().then(() => process.exit(0));
+    if (stopping.signal.aborted) await service.stop().then(end);
   } catch (error) {
     if (stopping.signal.aborted) process.exit(0);
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);

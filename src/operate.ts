@@ -30,6 +30,16 @@ export async function resume(
   return row === undefined ? undefined : BigInt(row.next);
 }
 
+const COUNT_AT_MOST = 100_000; // every 5 s; more of them is the same news
+
+/** How much is left to a person: dead letters (at most 100,000 are counted) and holds. */
+export async function countOpen(db: Db): Promise<{ deadLetters: number; holds: number }> {
+  const [row] = await db.execute<{ deadLetters: number; holds: number }>(sql`
+    select (select count(*)::int from (select 1 from dead_letters where status in ('open', 'redriving') limit ${COUNT_AT_MOST}) d) as "deadLetters",
+           (select count(*)::int from holds) as holds`);
+  return row ?? { deadLetters: 0, holds: 0 };
+}
+
 /** Every batch reads all holds, so they are few (P6). */
 const MOST_HOLDS = 10_000;
 export type Hold = { kind: 'user' | 'customer'; id: string; reason: string; byWhom: string };

@@ -54,14 +54,23 @@ type Partition = TopicPartition & {
   loggedAtMs: number;
   counts: { fenced: number; conflicts: number; retries: number; replayed: number; gaps: number };
   waitingSince: { reason: string; since: Date } | undefined;
+  /** ms since 1970. `savedAtMs`: the last save here. `savedRecordMs`: the timestamp of the last record of it that has one.
+   *  `caughtUpAtMs`: when a save last reached the log's end, as its batch knew it. */
+  progress: {
+    assignedAtMs: number;
+    savedAtMs: number | null;
+    savedRecordMs: number | null;
+    caughtUpAtMs: number | null;
+  };
 };
 
 export type PartitionFacts = TopicPartition & {
+  /** The position, as last known; null: not read yet. */
   next: bigint | null;
   state: 'running' | 'halted' | 'waiting';
   reason: string | null;
   counts: Partition['counts'];
-};
+} & Partition['progress'];
 
 export type Partitions = Mailbox & {
   /** Reads the rows of all assigned partitions; where one differs from what is expected, the source is sent there. */
@@ -181,6 +190,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
         };
         await inTime(options.handle(tried, poisons));
         believe(partition, { ...row, next: part.to });
+        noteSave(partition.progress, part, batch.highWatermark);
         Object.assign(partition, {
           fenced: 0,
           failures: 0,
@@ -342,13 +352,14 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   }
 
   function facts(): PartitionFacts[] {
-    return [...partitions.values()].map(({ topic, partition, row, waitingSince, counts }) => ({
+    return [...partitions.values()].map(({ topic, partition, row, furthest, waitingSince, counts, progress }) => ({
       topic,
       partition,
-      next: row?.next ?? null,
+      next: row?.next ?? furthest?.next ?? null,
       state: row?.state === 'halted' ? 'halted' : waitingSince === undefined ? 'running' : 'waiting',
       reason: row?.state === 'halted' ? row.haltedReason : (waitingSince?.reason ?? null),
       counts,
+      ...progress,
     }));
   }
 }
@@ -367,7 +378,20 @@ function newPartition(topic: string, partition: number): Partition {
     loggedAtMs: 0,
     waitingSince: undefined,
     counts: { fenced: 0, conflicts: 0, retries: 0, replayed: 0, gaps: 0 },
+    progress: { assignedAtMs: Date.now(), savedAtMs: null, savedRecordMs: null, caughtUpAtMs: null },
   };
+}
+
+function noteSave(
+  progress: Partition['progress'],
+  { to, records }: { to: bigint; records: Batch['records'] },
+  highWatermark: bigint,
+): void {
+  progress.savedAtMs = Date.now();
+  // A record without a timestamp has -1.
+  const recordMs = records.at(-1)?.timestampMs ?? -1;
+  if (recordMs >= 0) progress.savedRecordMs = recordMs;
+  if (to >= highWatermark) progress.caughtUpAtMs = progress.savedAtMs;
 }
 
 function at({ topic, partition }: TopicPartition) {

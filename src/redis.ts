@@ -15,6 +15,7 @@
 // R5  No id, name or entry is ever logged; an error is told by its code, as ioredis keeps a command's arguments in it.
 import { createHmac, createSecretKey, hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type ChainableCommander, Redis } from 'ioredis';
+import { beginOperation, type End } from '../db/operations.ts';
 
 export type RedisOptions = {
   url: string;
@@ -55,6 +56,8 @@ const ASK_AT_MOST = 10_000;
 const WRITE_AT_MOST = 2_000;
 const PIPELINES_AT_ONCE = 8; // a guess: more partitions than run at once
 const PREFIX = 'customer-service:customers:';
+const HITS = 'customer_service.cache.hit_count';
+const MISSES = 'customer_service.cache.miss_count';
 const NAMESPACE_KEY = `${PREFIX}namespace`;
 
 export function openRedis({ url, secret, ttlMs, log, forget }: RedisOptions): SharedCustomers {
@@ -87,16 +90,20 @@ export function openRedis({ url, secret, ttlMs, log, forget }: RedisOptions): Sh
 
   async function ask(ids: readonly string[], under: string): Promise<string[]> {
     const asked = ids.filter(fits).slice(0, ASK_AT_MOST);
+    const end = begin('MGET');
     try {
       const names = asked.map((id) => codec.name(under, id));
       const [current, ...entries] = await within(LIMIT_MS, redis.mgetBuffer([NAMESPACE_KEY, ...names]));
       if (entries.length !== asked.length) throw new Error('ANSWER of another length');
-      if (current?.toString('latin1') !== under) return notOurs(under);
-      const known = asked.filter((id, i) => vouches(entries[i], under, id));
+      const known =
+        current?.toString('latin1') === under ? asked.filter((id, i) => vouches(entries[i], under, id)) : null;
+      end({ learned: { [HITS]: known?.length ?? 0, [MISSES]: asked.length - (known?.length ?? 0) } });
+      if (known === null) return notOurs(under);
       counts.hits += known.length;
       counts.misses += asked.length - known.length;
       return known;
     } catch (error) {
+      end({ code: codeOf(error) });
       counts.errors++;
       breaker.failed(error);
       return [];
@@ -125,12 +132,24 @@ export function openRedis({ url, secret, ttlMs, log, forget }: RedisOptions): Sh
     for (const id of put) pipeline.set(codec.name(under, id), codec.entry(under, id), 'PX', jittered(ttlMs));
     if (drop.length > 0) pipeline.unlink(...drop.map((id) => codec.name(under, id)));
     writing++;
+    const end = begin(pipeline.length === 1 ? 'SET' : 'PIPELINE SET', pipeline.length);
     answersOf(pipeline)
+      .then(() => end())
       .catch((error) => {
+        end({ code: codeOf(error) });
         counts.errors++;
         breaker.failed(error);
       })
       .finally(() => writing--);
+  }
+
+  /** No `db.query.text`: it would hold the keys. */
+  function begin(name: string, commands = 1): End {
+    const summary = { 'db.system.name': 'redis', 'db.operation.name': name };
+    const { host, port, db } = redis.options;
+    const place = { 'db.namespace': String(db ?? 0), 'server.address': String(host), 'server.port': Number(port) };
+    const batch = commands > 1 ? { 'db.operation.batch.size': commands } : {};
+    return beginOperation({ summary: name, attributes: summary }, () => ({ ...place, ...batch }));
   }
 
   /** Agrees with all other processes on a namespace. Throws unless Redis takes writes and answers. */

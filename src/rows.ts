@@ -11,7 +11,14 @@ import { isoTime, type Settled } from './put.ts';
 import type { CustomerWrite, Postponed, UserWrite } from './run.ts';
 
 /** Who saves: stands in positions and dead letters, for people. */
-export type Saver = { instance: string; clusterId: string; group: string | null; serviceVersion: string };
+export type Saver = {
+  instance: string;
+  clusterId: string;
+  group: string | null;
+  serviceVersion: string;
+  /** Of the batch or drain that saves, where it is sampled. */
+  traceId: string | null;
+};
 
 export const CUSTOMERS = bulkOf<CustomerWrite>(customers, {
   key: 'customerId',
@@ -26,7 +33,7 @@ export const USERS = bulkOf<UserWrite>(users, {
 });
 
 /** Read straight from what was settled: one object less per event. */
-const HISTORY_FIELDS: { [F in keyof Omit<typeof history.$inferSelect, 'recordedAt'>]: Read<Settled> } = {
+const HISTORY_FIELDS: { [F in keyof Omit<typeof history.$inferSelect, 'recordedAt'>]: Read<Settled, Saver> } = {
   topic: ({ event }) => event.place.topic,
   partition: ({ event }) => event.place.partition,
   generation: ({ event }) => event.place.generation,
@@ -46,10 +53,11 @@ const HISTORY_FIELDS: { [F in keyof Omit<typeof history.$inferSelect, 'recordedA
   occurredAt: ({ event }) => isoTime(event),
   dialect: ({ event }) => event.dialect,
   eventId: ({ event }) => event.eventId,
-  traceId: () => null,
+  // Where somebody can find it: in the producer's trace, which tells more, or in the batch's.
+  traceId: ({ event }, { traceId }) => event.trace?.traceId ?? traceId,
   machineVersion: () => VERSION,
 };
-export const HISTORY = bulkOf<Settled>(history, {
+export const HISTORY = bulkOf<Settled, Saver>(history, {
   key: 'offset',
   filled: ['recordedAt'],
   read: (field) => HISTORY_FIELDS[field as keyof typeof HISTORY_FIELDS],
@@ -120,7 +128,7 @@ export function deadLetterRow(
     serviceVersion: saver.serviceVersion,
     machineVersion: VERSION,
     instance: saver.instance,
-    traceId: null,
+    traceId: event.trace?.traceId ?? saver.traceId,
   };
 }
 

@@ -14,6 +14,7 @@ import { BrokenInvariant } from './errors.ts';
 import type { CustomerEvent, Unreadable, UserEvent } from './events.ts';
 import { type CustomerRow, isDuplicate, type Put, putCustomer, type Settled, type UserRow } from './put.ts';
 import type { Routed } from './route.ts';
+import { type Tallies, tally } from './tallies.ts';
 
 /** What was saved of one user before the batch. */
 export type UserView = {
@@ -47,6 +48,8 @@ export type Ran = {
   customers: readonly CustomerWrite[];
   records: number;
   unkeyed: number;
+  /** What it adds to the running totals. */
+  tallies: Tallies;
 };
 
 /** Records that only Postgres refused, by offset: they are dead letters `sql` when the batch is run again. */
@@ -64,7 +67,8 @@ export function run(routed: Routed, loaded: Loaded, options: RunOptions): Ran {
     if (write !== undefined) users.push(write);
   }
   refuseMassFailure(results);
-  return { results, users, customers, records: routed.records, unkeyed: routed.unkeyed };
+  const { records, unkeyed } = routed;
+  return { results, users, customers, records, unkeyed, tallies: tally({ results, records, unkeyed }) };
 }
 const UNKNOWN: UserView = { row: undefined, waiting: 0, blocking: 0, creationWaits: false };
 

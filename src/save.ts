@@ -18,7 +18,7 @@ import type { Place, SourceRecord } from './events.ts';
 import type { Settled } from './put.ts';
 import { CUSTOMERS, DEAD_LETTERS, deadLetterRow, HISTORY, type Saver, USERS, WAITING, waitingRow } from './rows.ts';
 import type { Postponed, Ran } from './run.ts';
-import { type Tallies, tally } from './tallies.ts';
+import type { Tallies } from './tallies.ts';
 
 /** The step of a position that a save makes. `from` and `to`: the next offset before and after. */
 export type Advance = {
@@ -33,7 +33,7 @@ export type Advance = {
  *  was saved, unless the connection broke at COMMIT: read the position to know. */
 export async function save(db: Db, saver: Saver, advance: Advance, ran: Ran): Promise<void> {
   await db.transaction(async (tx) => {
-    await inOrder([fence(tx, saver, advance, tally(ran)), ...write(tx, saver, ran)]);
+    await inOrder([fence(tx, saver, advance, ran.tallies), ...write(tx, saver, ran)]);
   });
 }
 
@@ -47,7 +47,7 @@ export async function saveLocked(
   return await db.transaction(async (tx) => {
     await lockPosition(tx, advance);
     const ran = await runOn(tx);
-    await inOrder([fence(tx, saver, advance, tally(ran)), ...write(tx, saver, ran)]);
+    await inOrder([fence(tx, saver, advance, ran.tallies), ...write(tx, saver, ran)]);
     return ran;
   });
 }
@@ -128,7 +128,7 @@ export function write(tx: Tx, saver: Saver, ran: Pick<Ran, 'results' | 'users' |
   return [
     ...writeByRev(tx, CUSTOMERS, ran.customers, ({ row }) => row.customerId), // 2
     ...writeByRev(tx, USERS, ran.users, ({ row }) => row.userId), // 3
-    ...insertAll(tx, HISTORY, settled), // 4
+    ...insertAll(tx, HISTORY, settled, saver), // 4
     ...insertAll(tx, WAITING, postponed.map(waitingRow)), // 5
     ...insertAll(
       tx,
@@ -164,10 +164,12 @@ async function expectCount(statement: Promise<{ count: number }>, asked: number,
 }
 
 // 4–6  Append only.
-function insertAll<R>(tx: Tx, bulk: Bulk<R>, rows: readonly R[]): Promise<void>[] {
+function insertAll<R>(tx: Tx, bulk: Bulk<R>, rows: readonly R[]): Promise<void>[];
+function insertAll<R, S>(tx: Tx, bulk: Bulk<R, S>, rows: readonly R[], shared: S): Promise<void>[];
+function insertAll<R, S>(tx: Tx, bulk: Bulk<R, S>, rows: readonly R[], shared?: S): Promise<void>[] {
   if (rows.length === 0) return [];
   return [
-    send(tx, bulk.insert(rows)).then(({ count }) => {
+    send(tx, bulk.insert(rows, shared as S)).then(({ count }) => {
       if (count !== rows.length)
         throw new BrokenInvariant(`${count} of ${rows.length} rows of ${bulk.name} were inserted`);
     }),

@@ -271,6 +271,15 @@ export const SCHEMA = Type.Object({
     }),
   }),
 
+  tracing: Type.Object({
+    eventsPerBatch: integer(0, 1_000, {
+      name: 'TRACE_EVENTS_PER_BATCH',
+      what: "Events of a batch that get a span in their producer's trace, where the producer sampled it. Where traces go: `OTEL_*`.",
+      cost: 'A span each, about 5 µs; at 0 a trace ends with the producer.',
+      default: 20,
+    }),
+  }),
+
   limits: Type.Object({
     usersInMemory: integer(0, 10_000_000, {
       name: 'USERS_IN_MEMORY',

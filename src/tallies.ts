@@ -3,11 +3,11 @@
 // Keys (flat, so that SQL can add them):  records · unkeyed · event|<type>|<outcome> · transition|<id> · state|<state>
 // · dead|<code> · drift|<type>. They are stocks: a drain takes one from `event|…|waiting` and adds one elsewhere.
 // Only the sum over all rows means something. Nobody ever counts 10 million rows; a test compares with count(*).
-import type { Ran, Result } from './run.ts';
+import type { Result } from './run.ts';
 
 export type Tallies = Record<string, number>;
 
-export function tally(ran: Pick<Ran, 'results' | 'records' | 'unkeyed'>): Tallies {
+export function tally(ran: { results: readonly Result[]; records: number; unkeyed: number }): Tallies {
   const tallies: Tallies = {};
   if (ran.records > 0) tallies.records = ran.records;
   if (ran.unkeyed > 0) tallies.unkeyed = ran.unkeyed;

@@ -1,14 +1,21 @@
-// server.ts — the one HTTP server of the service: health checks, later the API.
+// server.ts — the one HTTP server of the service: health checks, metrics, later the API.
 //
 // Owns:          the frame (interfaces.md B1, B3): problem+json for every error, limits, when it listens and closes.
 // Does not own:  what the routes answer. It reads and never starts, stops or changes anything.
 //
-// No route does I/O, and none needs a token: health checks alone may be reached off loopback (interfaces.md B6).
+// No route does I/O, and none needs a token: health checks and metrics may be reached off loopback (interfaces.md B6).
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Health, Report } from '../health.ts';
 import type { Log } from '../log.ts';
 
-export type ServerOptions = { host: string; port: number; health: Health; log: Log };
+export type ServerOptions = {
+  host: string;
+  port: number;
+  health: Health;
+  log: Log;
+  /** The text of a scrape; undefined: there are none, and no such page. */
+  metrics?: (() => Promise<string>) | undefined;
+};
 export type Server = {
   app: FastifyInstance;
   /** Resolves with the URL: with port 0 the free one that was taken. */
@@ -17,7 +24,7 @@ export type Server = {
   close(): Promise<void>;
 };
 
-export function createServer({ host, port, health, log }: ServerOptions): Server {
+export function createServer({ host, port, health, log, metrics }: ServerOptions): Server {
   const app = Fastify({
     // Health checks are not logged, and nothing else is served yet.
     logger: false,
@@ -36,6 +43,18 @@ export function createServer({ host, port, health, log }: ServerOptions): Server
 
   app.get('/livez', (_request, reply) => send(reply, health.live()));
   app.get('/readyz', (_request, reply) => send(reply, health.ready()));
+  app.get('/startupz', (_request, reply) => send(reply, health.started()));
+  // For people: always 200, whatever it says.
+  app.get('/healthz', (request, reply) => {
+    const page = health.overview();
+    reply.header('cache-control', 'no-store');
+    return 'verbose' in (request.query as object) ? page : { status: page.status };
+  });
+  if (metrics !== undefined)
+    app.get('/metrics', async (_request, reply) => {
+      const text = await metrics();
+      return reply.header('cache-control', 'no-store').type(METRICS_TYPE).send(text);
+    });
 
   return {
     app,
@@ -49,6 +68,9 @@ export function createServer({ host, port, health, log }: ServerOptions): Server
     close: () => app.close(),
   };
 }
+
+/** Prometheus' text format. */
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Machines read the status alone, people the rest. */
 function send(reply: FastifyReply, report: Report): FastifyReply {

@@ -100,6 +100,7 @@ export async function drainingOf({ db, config }: Pick<At, 'db' | 'config'>): Pro
       clusterId: known?.clusterId ?? '',
       group: config.kafka.groupId,
       serviceVersion: SERVICE_VERSION,
+      traceId: null,
     },
     decode: decoder({ keys: config.kafka.keys, ...config.limits }),
     waitingPerUser: config.limits.waitingPerUser,

@@ -66,6 +66,7 @@ class Reader {
   #work: Promise<unknown> = Promise.resolve();
   #change = Promise.withResolvers<void>();
   #lastProgressAtMs = Date.now();
+  #lastFetchAtMs: number | null = null;
 
   constructor(settings: FileSettings, log: Log) {
     this.#settings = settings;
@@ -167,6 +168,7 @@ class Reader {
     const { seeks, next: from } = held;
     try {
       const lines = await held.log.read(from, this.#settings.maxRecords, this.#settings.maxBytes);
+      this.#lastFetchAtMs = Date.now();
       if (lines.length === 0) return;
       const records = lines.map((line, i) => toRecord(line, from + BigInt(i)));
       const { topic, partition } = held;
@@ -216,7 +218,11 @@ class Reader {
       joined: this.#mailbox !== null,
       stopping: this.#stopping.signal.aborted,
       crashed: null,
+      dead: null,
       lastProgressAtMs: this.#lastProgressAtMs,
+      lastFetchAtMs: this.#lastFetchAtMs,
+      // There is no group and no broker.
+      ...{ lastHeartbeatAtMs: null, lastCommitAtMs: null, lastAnswerAtMs: null, rebalances: 0 },
       member: null,
       assigned: [...this.#held.values()].map(({ topic, partition, log, mode }) => {
         return { topic, partition, highWatermark: log.end, paused: mode === 'halted' };

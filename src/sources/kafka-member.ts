@@ -1,6 +1,6 @@
 // kafka-member.ts — one consumer of the group, from joining until it crashes or leaves.
 //
-// Owns:          the assignment, handing over batches, heartbeats, commits.
+// Owns:          the assignment, handing over batches, heartbeats, commits, the looks at the ends of its logs.
 // Does not own:  its own rebuilding (kafka.ts), connections (kafka-client.ts), where to go on (the mailbox).
 //
 // A held partition is in one of three modes; `#setMode` alone changes them:
@@ -14,6 +14,7 @@
 // K1  Nothing is resolved or committed that the mailbox did not report as saved.
 // K2  A batch that was fetched before the last seek, or under an assignment that is gone, never reaches `take`.
 // K3  Only errors of kafkajs, and BatchFailed, leave `eachBatch`: a TypeError would stop kafkajs for good.
+import { setTimeout as sleep } from 'node:timers/promises';
 import kafkajs, {
   type Admin,
   type Consumer,
@@ -37,7 +38,7 @@ import {
   waiter,
   withAdmin,
 } from './kafka-client.ts';
-import type { Batch, Mailbox, Start, TopicPartition } from './source.ts';
+import type { Batch, Mailbox, SourceFacts, Start, TopicPartition, Watch } from './source.ts';
 
 export type MemberSettings = KafkaConnection & {
   groupId: string;
@@ -56,6 +57,9 @@ const FINISH_MS = 8_000;
 const LEAVE_MS = 9_500;
 /** How soon partitions that were added to a topic are noticed (kafkajs: 5 minutes). One small request. */
 const METADATA_MS = 60_000;
+/** How often the ends of the logs are looked at. Fetches tell them too, but not while nothing is fetched (halted, waiting),
+ *  nor of an empty one. Scrapes come every 15 to 60 s; a look is one connection and two small requests per topic. */
+const LOOK_EVERY_MS = 15_000;
 
 type Held = TopicPartition & {
   mode: 'settling' | 'running' | 'halted' | 'waiting';
@@ -74,6 +78,16 @@ function newlyHeld({ topic, partition }: TopicPartition): Held {
   return { topic, partition, mode: 'settling', ...position, highWatermark: null, inFlight: null };
 }
 
+/** What members saw, one after the other: written by the one that lives. */
+export type Seen = Pick<
+  SourceFacts,
+  'lastProgressAtMs' | 'lastFetchAtMs' | 'lastHeartbeatAtMs' | 'lastCommitAtMs' | 'lastAnswerAtMs' | 'rebalances'
+>;
+export function nothingSeen(): Seen {
+  const never = { lastFetchAtMs: null, lastHeartbeatAtMs: null, lastCommitAtMs: null, lastAnswerAtMs: null };
+  return { lastProgressAtMs: Date.now(), ...never, rebalances: 0 };
+}
+
 /** Not an error of kafkajs; what goes wrong around a batch leaves `eachBatch` as this (K3). */
 class BatchFailed extends Error {
   override name = 'BatchFailed';
@@ -84,11 +98,12 @@ export class Member {
   readonly held = new Map<string, Held>();
   joined = false;
   id: string | null = null;
-  lastProgressAtMs = Date.now();
 
   readonly #settings: MemberSettings;
   readonly #log: Log;
   readonly #mailbox: Mailbox;
+  readonly #seen: Seen;
+  readonly #watch: Watch | undefined;
   readonly #client: Client;
   readonly #consumer: Consumer;
   readonly #firstJoin = Promise.withResolvers<void>();
@@ -98,17 +113,21 @@ export class Member {
   #phase: 'connecting' | 'member' | 'leaving' = 'connecting';
   #running: Promise<void> = Promise.resolve();
   #settling = new AbortController();
+  readonly #looking = new AbortController();
   #lastHeartbeatAtMs = Date.now();
   /** Why all batches in flight have to end: kafkajs can only join again when it sees this error. */
   #mustEnd: Error | null = null;
 
-  constructor(settings: MemberSettings, log: Log, mailbox: Mailbox) {
+  constructor(settings: MemberSettings, log: Log, mailbox: Mailbox, seen: Seen, watch?: Watch) {
     this.#settings = settings;
     this.#log = log;
     this.#mailbox = mailbox;
+    this.#seen = seen;
+    this.#watch = watch;
+    seen.lastProgressAtMs = Date.now();
     this.#client = openClient(settings, log);
     this.#crash.promise.catch(() => {});
-    this.#commits = new Commits(log);
+    this.#commits = new Commits(log, watch);
     this.#consumer = this.#client.kafka.consumer({
       groupId: settings.groupId,
       sessionTimeout: settings.sessionTimeoutMs,
@@ -123,6 +142,7 @@ export class Member {
       retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5, restartOnFailure: async () => false },
     });
     this.#listen();
+    void this.#lookAtEnds();
   }
 
   #listen(): void {
@@ -132,17 +152,24 @@ export class Member {
       this.joined = false;
     });
     on(events.HEARTBEAT, () => {
-      this.#lastHeartbeatAtMs = this.lastProgressAtMs = Date.now();
+      this.#lastHeartbeatAtMs = this.#seen.lastHeartbeatAtMs = this.#seen.lastProgressAtMs = Date.now();
     });
     on(events.FETCH_START, () => {
       this.#mustEnd = null;
       for (const held of this.held.values()) held.isSeeking = false;
     });
     on(events.FETCH, () => {
-      this.lastProgressAtMs = Date.now();
+      this.#seen.lastFetchAtMs = this.#seen.lastProgressAtMs = Date.now();
+    });
+    on(events.COMMIT_OFFSETS, () => {
+      this.#seen.lastCommitAtMs = Date.now();
+    });
+    on(events.REQUEST, ({ payload: { apiName, broker, duration } }) => {
+      this.#seen.lastAnswerAtMs = Date.now();
+      this.#watch?.requested(apiName, broker, duration / 1_000);
     });
     on(events.END_BATCH_PROCESS, ({ payload }) => {
-      this.lastProgressAtMs = Date.now();
+      this.#seen.lastProgressAtMs = Date.now();
       if (payload.batchSize === 0) this.#onSkip(payload);
     });
     // A connection that does not answer is dead, whatever TCP thinks: kafkajs would go on using it.
@@ -181,6 +208,7 @@ export class Member {
     const isMember = this.#phase === 'member';
     this.#phase = 'leaving';
     this.#settling.abort();
+    this.#looking.abort();
     const finish = setTimeout(() => {
       this.#log.warn({ ms: FINISH_MS }, 'batches in flight did not end in time and are given up; they come again');
       this.#abortAll();
@@ -212,9 +240,10 @@ export class Member {
     if (this.#phase === 'leaving') return;
     this.id = memberId;
     this.joined = true;
+    this.#seen.rebalances++;
     this.#firstJoin.resolve();
     this.#mustEnd = null;
-    this.#lastHeartbeatAtMs = this.lastProgressAtMs = Date.now();
+    this.#lastHeartbeatAtMs = this.#seen.lastProgressAtMs = Date.now();
     this.#settling.abort();
     this.#settling = new AbortController();
 
@@ -275,6 +304,29 @@ export class Member {
       return { ...log, clusterId: status.clusterId };
     });
     return this.#mailbox.assigned(assigned, signal);
+  }
+
+  /** Also before the first join: that a broker answers here while the group does not tells a join that hangs. */
+  async #lookAtEnds(): Promise<void> {
+    const { signal } = this.#looking;
+    for (;;) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted) return;
+      await withAdmin(this.#settings, this.#log, (admin) => this.#raiseEnds(admin), signal).catch((error) =>
+        this.#log.debug({ error: textOf(error) }, 'the ends of the logs could not be read; the next look follows'),
+      );
+    }
+  }
+
+  async #raiseEnds(admin: Admin): Promise<void> {
+    this.#seen.lastAnswerAtMs = Date.now(); // it is connected
+    const topics = new Set([...this.held.values()].map(({ topic }) => topic));
+    for (const topic of topics)
+      for (const { partition, high } of await admin.fetchTopicOffsets(topic)) {
+        const held = this.held.get(keyOf({ topic, partition }));
+        // A batch may have told a newer one meanwhile.
+        if (held !== undefined && BigInt(high) > (held.highWatermark ?? -1n)) held.highWatermark = BigInt(high);
+      }
   }
 
   /** The client dropped a batch by itself because it held no data (markers, aborted records, compaction). */
@@ -394,16 +446,18 @@ export class Member {
  *  for lag tools only (P2), so one that fails is left to the next. */
 class Commits {
   readonly #log: Log;
-  readonly #waiting = new Map<string, TopicPartition & { offset: string }>();
+  readonly #watch: Watch | undefined;
+  readonly #waiting = new Map<string, TopicPartition & { next: bigint }>();
   #send: EachBatchPayload['commitOffsetsIfNecessary'] | null = null;
   #sending: Promise<void> | null = null;
 
-  constructor(log: Log) {
+  constructor(log: Log, watch: Watch | undefined) {
     this.#log = log;
+    this.#watch = watch;
   }
 
   add({ topic, partition }: TopicPartition, next: bigint, send: EachBatchPayload['commitOffsetsIfNecessary']): void {
-    this.#waiting.set(keyOf({ topic, partition }), { topic, partition, offset: String(next) });
+    this.#waiting.set(keyOf({ topic, partition }), { topic, partition, next });
     this.#send = send;
     this.#sending ??= this.#run();
   }
@@ -414,13 +468,17 @@ class Commits {
 
   async #run(): Promise<void> {
     while (this.#waiting.size > 0) {
-      const topics = [...Map.groupBy(this.#waiting.values(), ({ topic }) => topic)].map(([topic, partitions]) => ({
-        topic,
-        partitions: partitions.map(({ partition, offset }) => ({ partition, offset })),
-      }));
+      const all = [...this.#waiting.values()];
       this.#waiting.clear();
+      const topics = [...Map.groupBy(all, ({ topic }) => topic)].map(([topic, partitions]) => ({
+        topic,
+        partitions: partitions.map(({ partition, next }) => ({ partition, offset: String(next) })),
+      }));
+      const startMs = Date.now();
       try {
         await this.#send?.({ topics });
+        const endMs = Date.now();
+        for (const commit of all) this.#watch?.committed({ ...commit, startMs, endMs });
       } catch (error) {
         this.#log.debug({ error: textOf(error) }, 'a commit failed; the position is saved, the next commit covers it');
       }

@@ -14,8 +14,8 @@ import {
   waiter,
   withAdmin,
 } from './kafka-client.ts';
-import { Member, type MemberSettings } from './kafka-member.ts';
-import type { Mailbox, Source } from './source.ts';
+import { Member, type MemberSettings, nothingSeen } from './kafka-member.ts';
+import type { Mailbox, Source, Watch } from './source.ts';
 
 export type KafkaSettings = TopicSettings & MemberSettings;
 
@@ -24,13 +24,15 @@ const SAY_EVERY_MS = 30_000;
 
 /** The source for `settings.topics`. `start` resolves when the group was joined or `stop` called, waits for ever while
  *  brokers are away, and throws Refused where only a person can help (a compacted topic, members with other topics). */
-export function kafkaSource(settings: KafkaSettings, log: Log): Source {
+export function kafkaSource(settings: KafkaSettings, log: Log, watch?: Watch): Source {
   const stopping = new AbortController();
   const { signal } = stopping;
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   const say = seldom(log);
   let member: Member | null = null;
   let crashed: string | null = null;
+  let dead: string | null = null;
+  const seen = nothingSeen();
   let life: Promise<void> = Promise.resolve();
   const { promise: ended, reject: end } = Promise.withResolvers<void>();
   ended.catch(() => {}); // there may be nobody who asks
@@ -43,7 +45,7 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
       try {
         await withAdmin(settings, log, (admin) => prepareTopics(admin, settings, log), signal);
         if (!hasJoined) await refuseUnlikeMembers(settings, log, signal);
-        member = new Member(settings, log, mailbox);
+        member = new Member(settings, log, mailbox, seen, watch);
         await Promise.race([member.join(), stopped]);
         hasJoined = true;
         crashed = null;
@@ -65,6 +67,7 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
     start(mailbox) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       life = live(mailbox, resolve).then(resolve, (error) => {
+        dead = textOf(error);
         reject(error);
         end(error);
       });
@@ -80,7 +83,8 @@ export function kafkaSource(settings: KafkaSettings, log: Log): Source {
       joined: member?.joined ?? false,
       stopping: signal.aborted,
       crashed,
-      lastProgressAtMs: member?.lastProgressAtMs ?? 0,
+      dead,
+      ...seen,
       member: member?.id ?? null,
       assigned: [...(member?.held.values() ?? [])].map(({ topic, partition, highWatermark, mode }) => {
         return { topic, partition, highWatermark, paused: mode === 'halted' || mode === 'waiting' };

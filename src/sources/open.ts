@@ -3,10 +3,10 @@ import type { Config } from '../config.ts';
 import type { Log } from '../log.ts';
 import { fileSource } from './file.ts';
 import { kafkaSource } from './kafka.ts';
-import type { Source } from './source.ts';
+import type { Source, Watch } from './source.ts';
 
-/** `mostRecords`: of one batch of a file; Kafka's are bounded by bytes. */
-export function openSource(config: Config, log: Log, mostRecords: number): Source {
+/** `mostRecords`: of one batch of a file; Kafka's are bounded by bytes. `watch`: of Kafka's requests; files have none. */
+export function openSource(config: Config, log: Log, mostRecords: number, watch?: Watch): Source {
   const { kafka, file } = config;
   if (file.folder !== undefined)
     return fileSource(
@@ -21,7 +21,7 @@ export function openSource(config: Config, log: Log, mostRecords: number): Sourc
       },
       log,
     );
-  return kafkaSource(kafkaSettings(config), log);
+  return kafkaSource(kafkaSettings(config), log, watch);
 }
 
 /** What the Kafka client needs of the settings. */

@@ -65,11 +65,32 @@ export type Taken =
 export type SourceFacts = {
   joined: boolean;
   stopping: boolean;
+  /** Why the last try failed; another one is under way. Null once it succeeded. */
   crashed: string | null;
+  /** Why it ended for good: only a restart of the process brings it back. */
+  dead: string | null;
+  /** The newest of a fetch, a heartbeat, the end of a batch, and the begin of a try to join. */
   lastProgressAtMs: number;
+  /** ms since 1970; null: never yet, or not of this kind of source. They outlive a crash of the consumer. */
+  lastFetchAtMs: number | null;
+  lastHeartbeatAtMs: number | null;
+  lastCommitAtMs: number | null;
+  /** A broker answered the consumer, whatever it was asked. */
+  lastAnswerAtMs: number | null;
+  /** Assignments received since the start. */
+  rebalances: number;
   /** Group generation and member, where the source has a group. */
   member: string | null;
+  /** `highWatermark`: the log's end, as known at the latest batch or look; a look comes every 15 s at the latest. */
   assigned: readonly (TopicPartition & { highWatermark: bigint | null; paused: boolean })[];
+};
+
+/** Told of every request to a broker that was answered: `apiName` is Kafka's own (Fetch, OffsetCommit), `broker` is
+ *  "host:port". Must not throw. */
+export type Watch = {
+  requested(apiName: string, broker: string, seconds: number): void;
+  /** A commit of `next` has ended. Times: ms since 1970. */
+  committed(commit: TopicPartition & { next: bigint; startMs: number; endMs: number }): void;
 };
 
 export type Source = {

@@ -66,7 +66,7 @@ describe('what died unreadable', () => {
     const { decoder } = await import('../../src/decode.ts');
     const draining = {
       db: world.db,
-      saver: { instance: 'test', clusterId: 'memory', group: null, serviceVersion: 'test' },
+      saver: { instance: 'test', clusterId: 'memory', group: null, serviceVersion: 'test', traceId: null },
       decode: decoder({ keys: 'lenient', maxRecordBytes: 1_000_000, maxHeaders: 256 }),
       waitingPerUser: 10_000,
     };

@@ -63,7 +63,9 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     joined: false,
     stopping: false,
     crashed: null,
+    dead: null,
     lastProgressAtMs: Date.now(),
+    ...{ lastFetchAtMs: null, lastHeartbeatAtMs: null, lastCommitAtMs: null, lastAnswerAtMs: null, rebalances: 0 },
     member: 'memory',
     assigned: [],
   };

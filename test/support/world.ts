@@ -126,7 +126,7 @@ export async function createWorld(
   }
   async function start(more: Record<string, string>, source?: MemorySource): Promise<Service> {
     const chosen = config(more);
-    const service = await startService(chosen, logInto(lines, chosen), AbortSignal.timeout(30_000), source);
+    const service = await startService(chosen, logInto(lines, chosen), AbortSignal.timeout(30_000), { source });
     services.push(service);
     return service;
   }
@@ -175,7 +175,13 @@ export async function createWorld(
     hangUp,
     async drain(userId) {
       const { kafka, limits } = config();
-      const saver = { instance: 'test', clusterId: log.clusterId, group: kafka.groupId, serviceVersion: 'test' };
+      const saver = {
+        instance: 'test',
+        clusterId: log.clusterId,
+        group: kafka.groupId,
+        serviceVersion: 'test',
+        traceId: null,
+      };
       const decode = decoder({ keys: kafka.keys, ...limits });
       const draining = { db: database_().db, saver, decode, waitingPerUser: limits.waitingPerUser };
       const all: Result[] = [];

@@ -2,12 +2,24 @@ import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createServer } from '../../src/api/server.ts';
 import { createHealth, type DatabaseFacts, type HealthOptions, watchDatabase } from '../../src/health.ts';
+import type { LagFacts } from '../../src/lag.ts';
 import { createLog } from '../../src/log.ts';
+import type { PartitionFacts } from '../../src/partitions.ts';
 import type { SourceFacts } from '../../src/sources/source.ts';
 
 const SECOND = 1000;
-const ASSIGNED = { topic: 'user-events', partition: 0, highWatermark: 10n, paused: false };
-type State = ReturnType<HealthOptions['partitions']>[number]['state'];
+const PLACE = { topic: 'user-events', partition: 0 };
+const ASSIGNED = { ...PLACE, highWatermark: 10n, paused: false };
+type State = PartitionFacts['state'];
+
+function partitionFacts(state: State, partition: number, over: Partial<PartitionFacts> = {}): PartitionFacts {
+  return {
+    ...{ topic: 'user-events', partition, next: 10n, state, reason: null },
+    counts: { fenced: 0, conflicts: 0, retries: 0, replayed: 0, gaps: 0 },
+    ...{ assignedAtMs: 1_000_000, savedAtMs: null, savedRecordMs: null, caughtUpAtMs: null },
+    ...over,
+  };
+}
 
 /** A healthy process; a test changes what it is about. */
 function setup() {
@@ -17,23 +29,31 @@ function setup() {
       joined: true,
       stopping: false,
       crashed: null,
+      dead: null,
       lastProgressAtMs: 1_000_000,
+      ...{ lastFetchAtMs: null, lastHeartbeatAtMs: null, lastCommitAtMs: null, lastAnswerAtMs: null, rebalances: 0 },
       member: 'm',
       assigned: [ASSIGNED],
     } as SourceFacts,
     partitions: ['running'] as State[],
+    saves: {} as Partial<PartitionFacts>,
+    lag: [] as LagFacts[],
+    isMigrated: true,
     database: { writableAtMs: 1_000_000, failed: null } as DatabaseFacts,
     redis: true,
   };
-  const health = createHealth({
+  const options: HealthOptions = {
     source: () => world.source,
-    partitions: () => world.partitions.map((state) => ({ state })),
+    partitions: () => world.partitions.map((state, i) => partitionFacts(state, i, world.saves)),
+    lag: () => world.lag,
     database: () => world.database,
+    isMigrated: () => world.isMigrated,
     redis: () => world.redis,
     sessionTimeoutMs: 8 * SECOND,
     rebalanceTimeoutMs: 15 * SECOND,
     clock: () => world.now,
-  });
+  };
+  const health = createHealth(options);
   const source = (part: Partial<SourceFacts>) => {
     world.source = { ...world.source, ...part };
   };
@@ -42,7 +62,7 @@ function setup() {
     world.now += ms;
     if (world.database.failed === null) world.database = { ...world.database, writableAtMs: world.now };
   };
-  return { world, health, source, pass };
+  return { world, options, health, source, pass };
 }
 
 const failing = (report: { checks: Record<string, { ok: boolean }> }) =>
@@ -61,17 +81,42 @@ describe('a process that is stuck is restarted', () => {
   });
 
   test('with a long session timeout: three of them', () => {
-    const { world } = setup();
-    const health = createHealth({
-      source: () => world.source,
-      partitions: () => [],
-      database: () => world.database,
-      redis: undefined,
-      sessionTimeoutMs: 30 * SECOND,
-      rebalanceTimeoutMs: 60 * SECOND,
-      clock: () => world.now,
-    });
+    const { world, options } = setup();
+    const health = createHealth({ ...options, sessionTimeoutMs: 30 * SECOND, rebalanceTimeoutMs: 60 * SECOND });
     world.now += 90 * SECOND;
+    expect(health.live().status).toBe('ok');
+    world.now += 1;
+    expect(health.live().status).toBe('failing');
+  });
+
+  test('it has ended for good', () => {
+    const { health, source } = setup();
+    source({ dead: 'Refused: broker-1.internal', joined: false });
+    for (const { status, checks } of [health.live(), health.ready()]) {
+      expect(status).toBe('failing');
+      expect(JSON.stringify(checks)).toContain('it has ended for good, the log says why');
+      expect(JSON.stringify(checks)).not.toContain('internal');
+    }
+  });
+
+  test('a join that does not end although the brokers answer', () => {
+    const { health, source, pass, world } = setup();
+    source({ joined: false });
+    pass(120 * SECOND);
+    source({ lastAnswerAtMs: world.now });
+    expect(health.live().status).toBe('ok');
+    pass(1);
+    expect(health.live().checks).toEqual({
+      progress: { ok: false, detail: 'joining for 120 s although the brokers answer' },
+    });
+  });
+
+  test('with a long rebalance timeout: four of them', () => {
+    const { options, world, source } = setup();
+    const health = createHealth({ ...options, rebalanceTimeoutMs: 60 * SECOND });
+    source({ joined: false });
+    world.now += 240 * SECOND;
+    source({ lastAnswerAtMs: world.now });
     expect(health.live().status).toBe('ok');
     world.now += 1;
     expect(health.live().status).toBe('failing');
@@ -81,6 +126,7 @@ describe('a process that is stuck is restarted', () => {
 describe('an outage elsewhere restarts nobody', () => {
   test.each([
     ['the brokers are away: not a member', { joined: false }],
+    ['the brokers went away while it joined', { joined: false, lastAnswerAtMs: 1_000_000 }],
     ['the consumer crashed and is built again', { joined: false, crashed: 'broker away' }],
     ['everything is paused', { assigned: [{ ...ASSIGNED, paused: true }] }],
     ['it is stopping', { stopping: true }],
@@ -97,6 +143,21 @@ describe('an outage elsewhere restarts nobody', () => {
     world.redis = false;
     world.partitions = ['halted'];
     expect(health.live().status).toBe('ok');
+  });
+
+  test('a consumer that is built again and again while the brokers answer: each try counts', () => {
+    const { health, source, pass, world } = setup();
+    for (let minute = 0; minute < 60; minute++) {
+      source({ joined: false, crashed: 'no coordinator', lastProgressAtMs: world.now, lastAnswerAtMs: world.now });
+      pass(60 * SECOND);
+      expect([health.live().status, health.ready().status]).toEqual(['ok', 'failing']);
+    }
+  });
+
+  test('lag, whatever it is', () => {
+    const { health, world } = setup();
+    world.lag = [{ ...PLACE, records: 1e9, seconds: 1e6 }];
+    expect([health.live().status, health.ready().status]).toEqual(['ok', 'ok']);
   });
 
   test('one paused partition does not hide that the others are stuck', () => {
@@ -116,8 +177,38 @@ describe('ready means: it can do its work now', () => {
         partitions: { ok: true, detail: 'none halted' },
         database: { ok: true, detail: 'writable' },
         redis: { ok: true, detail: 'up' },
+        lag: { ok: true, detail: 'none' },
       },
     });
+  });
+
+  test('how old the last fetch is, and how far it is behind, stand beside what decides', () => {
+    const { health, source, world, pass } = setup();
+    source({ lastFetchAtMs: 998_000, assigned: [ASSIGNED, ASSIGNED] });
+    world.lag = [
+      { ...PLACE, records: 3, seconds: 1.5 },
+      { ...PLACE, partition: 1, records: 4, seconds: 70.9 },
+    ];
+    world.partitions = ['running', 'running'];
+    const { checks } = health.ready();
+    expect(checks.group?.detail).toBe('joined, 2 partitions, last fetch 2 s ago');
+    expect(checks.lag).toEqual({
+      ok: true,
+      detail: '7 records behind; the slowest partition is 70 s behind and has saved nothing yet',
+    });
+    world.saves = { savedAtMs: world.now };
+    pass(3 * SECOND);
+    expect(health.ready().checks.lag?.detail).toContain('is 70 s behind and saved last 3 s ago');
+  });
+
+  test('joined, but no word from the brokers for longer than a session: no', () => {
+    const { health, source, pass, world } = setup();
+    source({ lastAnswerAtMs: world.now });
+    pass(8 * SECOND);
+    expect(health.ready().status).toBe('ok');
+    pass(1);
+    expect(health.ready().checks.group).toEqual({ ok: false, detail: 'no word from the brokers for 8 s' });
+    expect(health.live().status).toBe('ok');
   });
 
   test('joined without partitions is a healthy standby', () => {
@@ -183,6 +274,78 @@ describe('ready means: it can do its work now', () => {
     const { health, world } = setup();
     world.redis = false;
     expect(health.ready()).toMatchObject({ status: 'degraded', checks: { redis: { ok: false } } });
+  });
+});
+
+describe('the start is over', () => {
+  test('when the schema is checked and the group was joined once; before that it says which is missing', () => {
+    const { health, world, source } = setup();
+    world.isMigrated = false;
+    source({ joined: false });
+    expect(failing(health.started())).toEqual(['schema', 'join']);
+    world.isMigrated = true;
+    expect(failing(health.started())).toEqual(['join']);
+    source({ joined: true });
+    expect(health.started()).toMatchObject({ status: 'ok', checks: { schema: { ok: true }, join: { ok: true } } });
+  });
+
+  test('and stays over, also when nobody asked while it was joined', () => {
+    const { health, source } = setup();
+    source({ joined: false, rebalances: 1 });
+    expect(health.started().status).toBe('ok');
+  });
+});
+
+describe('the page for people', () => {
+  test('has everything, with offsets as text', () => {
+    const { health, source, world, pass } = setup();
+    source({ lastFetchAtMs: 999_500, rebalances: 2, assigned: [ASSIGNED, { ...ASSIGNED, partition: 1 }] });
+    world.lag = [{ ...PLACE, records: 6, seconds: 9 }];
+    world.saves = { next: 4n, savedAtMs: 1_000_000, counts: { ...partitionFacts('running', 0).counts, retries: 2 } };
+    pass(2 * SECOND);
+    expect(health.overview()).toEqual({
+      status: 'ok',
+      version: expect.any(String),
+      live: health.live(),
+      ready: health.ready(),
+      startup: health.started(),
+      redis: 'ok',
+      member: 'm',
+      rebalances: 2,
+      secondsSince: { progress: 2, fetch: 2.5, heartbeat: null, commit: null, databaseCheck: 0 },
+      saveRetries: 2,
+      partitions: [
+        {
+          ...{ ...PLACE, state: 'running', why: null, paused: false },
+          ...{ position: '4', highWatermark: '10', lagRecords: 6, lagSeconds: 9, lastSaveSeconds: 2 },
+        },
+        // Assigned a moment ago: nothing is known of it.
+        {
+          ...{ ...PLACE, partition: 1, state: 'settling', why: null, paused: false },
+          ...{ position: null, highWatermark: '10', lagRecords: null, lagSeconds: null, lastSaveSeconds: null },
+        },
+      ],
+    });
+  });
+
+  test('the kind of a halt, never its words', () => {
+    const { health, world } = setup();
+    world.partitions = ['halted'];
+    world.saves = { reason: 'defect 22P02 at offsets 4 to 9: auth0|u1 at 10.0.0.1' };
+    const page = health.overview();
+    expect(page.partitions).toMatchObject([{ state: 'halted', why: 'defect 22P02 at offsets 4 to 9' }]);
+    expect(JSON.stringify(page)).not.toMatch(/auth0|10\.0/);
+  });
+
+  test.each([
+    ['failing', { dead: 'gone' }],
+    ['failing', { joined: false, crashed: 'away' }],
+    ['degraded', {}],
+  ])('its status is the worst: %s', (status, facts) => {
+    const { health, source, world } = setup();
+    world.redis = false;
+    source(facts);
+    expect(health.overview().status).toBe(status);
   });
 });
 
@@ -263,12 +426,18 @@ describe('over HTTP', () => {
     const { world, health, source } = setup();
     const lines: string[] = [];
     const log = createLog({ level: 'info', pretty: false }, {}, { write: (line) => void lines.push(line) });
-    return { world, source, lines, server: createServer({ host: '127.0.0.1', port: 0, health, log }) };
+    const at = { host: '127.0.0.1', port: 0 };
+    const metrics = async () => '# HELP up\n';
+    return {
+      ...{ world, source, lines, health, log },
+      server: createServer({ ...at, health, log }),
+      measured: createServer({ ...at, health, log, metrics }),
+    };
   }
 
   test('200 with the checks while all is well, 503 with the reason when not', async () => {
     const { server, world } = served();
-    for (const url of ['/livez', '/readyz']) {
+    for (const url of ['/livez', '/readyz', '/startupz']) {
       const { statusCode, headers, body } = await server.app.inject(url);
       expect([statusCode, headers['cache-control']]).toEqual([200, 'no-store']);
       expect(JSON.parse(body)).toMatchObject({ status: 'ok' });
@@ -284,6 +453,25 @@ describe('over HTTP', () => {
     const { server, world } = served();
     world.redis = false;
     expect((await server.app.inject('/readyz')).statusCode).toBe(200);
+  });
+
+  test('the page for people is 200 whatever it says, and short unless asked', async () => {
+    const { server, source, health } = served();
+    source({ dead: 'gone' });
+    const short = await server.app.inject('/healthz');
+    expect([short.statusCode, short.json()]).toEqual([200, { status: 'failing' }]);
+    const long = await server.app.inject('/healthz?verbose');
+    expect([long.statusCode, long.json()]).toEqual([200, JSON.parse(JSON.stringify(health.overview()))]);
+    expect(long.headers['cache-control']).toBe('no-store');
+  });
+
+  test('metrics: the text as Prometheus wants it; without any there is no such page', async () => {
+    const { server, measured } = served();
+    const { statusCode, headers, body } = await measured.app.inject('/metrics');
+    expect([statusCode, headers['content-type'], body]).toEqual([
+      ...[200, 'text/plain; version=0.0.4; charset=utf-8', '# HELP up\n'],
+    ]);
+    expect((await server.app.inject('/metrics')).statusCode).toBe(404);
   });
 
   test.each([
@@ -329,17 +517,8 @@ describe('over HTTP', () => {
   });
 
   test('a port in use: the settings to change are named', async () => {
-    const { server, world } = served();
+    const { server, health } = served();
     const url = new URL(await server.listen());
-    const health = createHealth({
-      ...world,
-      source: () => world.source,
-      partitions: () => [],
-      database: () => world.database,
-      redis: undefined,
-      sessionTimeoutMs: 1,
-      rebalanceTimeoutMs: 1,
-    });
     const second = createServer({
       host: '127.0.0.1',
       port: Number(url.port),
