@@ -147,12 +147,15 @@ const COMMIT: Operation = {
   attributes: Object.freeze({ 'db.system.name': 'postgresql', 'db.operation.name': 'COMMIT' }),
 };
 
-/** The first word, and the first table that it names: "select … from (select … from waiting" reads `waiting`. */
+/** The first word, and the first table that it names: "select … from (select … from waiting" reads `waiting`, and "extract(epoch
+ *  from …)" nothing. */
 export function parsed(text: string): Operation {
   const name = /^\s*(\w+)/.exec(text)?.[1]?.toUpperCase() ?? '_OTHER';
   const before = { INSERT: 'into', UPDATE: 'update', DELETE: 'from', SELECT: 'from' }[name];
   const [, collection] =
-    before === undefined ? [] : (new RegExp(`\\b${before}\\s+(?!\\()"?([a-z_]+)"?`, 'i').exec(text) ?? []);
+    before === undefined
+      ? []
+      : (new RegExp(`(?<!epoch\\s+)\\b${before}\\s+(?!\\()"?([a-z_]+)"?`, 'i').exec(text) ?? []);
   const summary = collection === undefined ? name : `${name} ${collection}`;
   const attributes = {
     'db.system.name': 'postgresql',

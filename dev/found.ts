@@ -12,12 +12,14 @@ export type Machine = {
   java: string | undefined;
   maven: string | undefined;
   redis: string | undefined;
+  /** 1.23 or newer, which Jaeger asks for. */
+  go: string | undefined;
 };
 
 /** Looks for everything at once; 3 s at most. */
 export async function lookAround(): Promise<Machine> {
-  const [engine, java] = await Promise.all([findEngine(), findJava()]);
-  return { engine, java, maven: onPath('mvn'), redis: onPath('redis-server') };
+  const [engine, java, go] = await Promise.all([findEngine(), findJava(), findGo()]);
+  return { engine, java, go, maven: onPath('mvn'), redis: onPath('redis-server') };
 }
 
 async function findEngine(): Promise<Machine['engine']> {
@@ -44,6 +46,17 @@ async function findJava(): Promise<string | undefined> {
 export function javaMajor(text: string | undefined): number {
   const [, first, second] = /version "(\d+)(?:\.(\d+))?/.exec(text ?? '') ?? [];
   return Number(first === '1' ? second : first) || 0;
+}
+
+async function findGo(): Promise<string | undefined> {
+  const go = onPath('go');
+  return go !== undefined && isNewGo(await output(go, ['version'])) ? go : undefined;
+}
+
+/** `go version go1.26.8 linux/amd64` is; anything that is no such line is not. */
+export function isNewGo(text: string | undefined): boolean {
+  const [, major, minor] = /version go(\d+)\.(\d+)/.exec(text ?? '') ?? [];
+  return Number(major) > 1 || Number(minor) >= 23;
 }
 
 function onPath(program: string): string | undefined {

@@ -1,16 +1,19 @@
-// servers.ts — real Kafka, Redis and Postgres for the demo, `npm run stack` and the tests, on any machine.
+// servers.ts — real Kafka, Redis, Postgres and Jaeger for the demo, `npm run stack` and the tests, on any machine.
 //
 // Owns:          which way they are started (containers, else native, else without Kafka) and the one line that says so.
-// Does not own:  how each is set up (kafka.ts, redis.ts, postgres.ts, containers.ts), processes (child.ts, keeper.ts).
+// Does not own:  how each is set up (kafka.ts, redis.ts, postgres.ts, jaeger.ts, containers.ts), processes (child.ts,
+//                keeper.ts).
 //
 // S1  Every server listens on loopback only, on a port of its own, with data of its own.
 // S2  They end with the process that started them, whatever ends it, and leave nothing behind.
-// S3  Postgres is always there; Kafka and Redis where they can be had, or an error where they are required.
+// S3  Postgres is always there; Kafka and Redis where they can be had, or an error where they are required. Jaeger is there
+//     where it is asked for.
 
 import { Absent, type Keeper, openKeeper, type Server, type Settings } from './child.ts';
 import { type Name, type Started, startContainers } from './containers.ts';
 import { fetchParts } from './fetch.ts';
 import { lookAround, type Machine } from './found.ts';
+import { buildJaeger, builtJaeger, HOW_TO_GET, startJaeger } from './jaeger.ts';
 import { startKafka } from './kafka.ts';
 import { startPostgres } from './postgres.ts';
 import { startRedis } from './redis.ts';
@@ -25,6 +28,7 @@ export type Servers = {
   kafka?: Server;
   redis?: Server;
   postgres: Server;
+  jaeger?: Server;
   /** Ends all of them and removes their data. Until then they keep this process alive. */
   stop(): Promise<void>;
 };
@@ -33,9 +37,12 @@ export type Want = {
   kafka?: boolean;
   /** Default true. */
   redis?: boolean;
+  /** Default `no`. Native: `build` takes minutes where it was not built before; `if-there` starts one that was, and leaves
+   *  it out otherwise. In a container it is there in both cases. */
+  jaeger?: 'build' | 'if-there' | 'no';
   /** Default true. False: Postgres leaves out fsync, for tests. */
   durable?: boolean;
-  /** A server that can not be had is an error, not left out. Default false. */
+  /** A server that can not be had is an error, not left out (Jaeger: only with `build`). Default false. */
   require?: boolean;
   /** Leaves the other ways untried. */
   way?: 'containers' | 'native';
@@ -76,18 +83,26 @@ async function startSomehow(keeper: Keeper, machine: Machine, want: Want): Promi
 async function startInContainers(keeper: Keeper, want: Want): Promise<Result> {
   want.say?.('starting containers (docker compose; the first time it fetches their images)');
   const names = wanted(want);
-  const started = await startContainers(keeper, names);
-  return { started, chosen: names.map((name) => `${name}: container on ${address(started[name] as Server)}`) };
+  const { started, missing } = await startContainers(keeper, names);
+  if (missing !== undefined && mustHave(want, 'jaeger')) throw missing;
+  const why = missing?.message.split('\n').at(-1);
+  const chosen = names.map((name) => {
+    const server = started[name];
+    return `${name}: ${server ? `container on ${address(server)}` : `none (its container did not start: ${why})`}`;
+  });
+  return { started, chosen };
 }
 
 async function startNative(keeper: Keeper, machine: Machine, want: Want, because: string): Promise<Result> {
   if (process.platform === 'win32') throw new Error(`${because}; on Windows that is needed, or run this in WSL`);
   const { durable = true, say = () => {} } = want;
   const parts = once(() => fetchParts(keeper, machine.maven, say));
+  const jaeger = once(() => (want.jaeger === 'build' ? buildJaeger(keeper, machine.go, say) : builtJaeger()));
   const starts: Record<Name, () => Promise<Server>> = {
     postgres: () => startPostgres(keeper, durable),
     kafka: async () => startKafka(keeper, machine.java ?? absent('no Java 17 or newer'), await parts()),
     redis: async () => startRedis(keeper, machine.redis ?? (await parts()).redis ?? absent('no redis-server on PATH')),
+    jaeger: async () => startJaeger(keeper, (await jaeger()) ?? absent(HOW_TO_GET)),
   };
   const chosen: string[] = [];
   const started: Partial<Record<Name, Server>> = {};
@@ -99,26 +114,40 @@ async function startNative(keeper: Keeper, machine: Machine, want: Want, because
       chosen.push(`${name}: native ${server.version} on ${address(server)} (${because})`);
     } catch (error) {
       if (!(error instanceof Absent)) throw error;
-      if (want.require)
-        throw new Error(`${name} is required: ${because}; ${error.message}. ${ADVICE}`, { cause: error });
+      if (mustHave(want, name))
+        throw new Error(`${name} is required: ${because}; ${error.message}. ${ADVICE[name]}`, { cause: error });
       chosen.push(`${name}: none (${because}; ${error.message})`);
     }
   }
   const names = wanted(want);
+  if (want.jaeger === 'build') await jaeger().catch(() => {}); // before the others: it keeps all cores busy for minutes
   say(`starting ${names.join(', ')} (${because})`);
   await Promise.all(names.map(startOrLeaveOut));
   return { started: started as Started, chosen: chosen.sort() };
 }
 
-const ADVICE = 'Start a container engine (docker), or install Java 17 and Maven (Debian: apt-get install maven).';
+const ENGINE = 'Start a container engine (docker), or install';
+const JAVA = `${ENGINE} Java 17 and Maven (Debian: apt-get install maven).`;
+const ADVICE: Record<Name, string> = {
+  kafka: JAVA,
+  postgres: JAVA,
+  redis: JAVA,
+  jaeger: `${ENGINE} Go 1.23 or newer (Debian 13: apt-get install golang).`,
+};
 
-function wanted({ kafka = true, redis = true }: Want): Name[] {
-  return [...(kafka ? ['kafka' as const] : []), 'postgres', ...(redis ? ['redis' as const] : [])];
+function wanted({ kafka = true, redis = true, jaeger = 'no' }: Want): Name[] {
+  const names: Name[] = ['kafka', 'postgres', 'redis', 'jaeger'];
+  const isWanted = { kafka, postgres: true, redis, jaeger: jaeger !== 'no' };
+  return names.filter((name) => isWanted[name]);
+}
+
+function mustHave({ require = false, jaeger }: Want, name: Name): boolean {
+  return require && (name !== 'jaeger' || jaeger === 'build');
 }
 
 function address({ settings }: Server): string {
-  const { KAFKA_BROKERS, REDIS_URL, DB_HOST, DB_PORT } = settings;
-  return KAFKA_BROKERS ?? REDIS_URL?.replace('redis://', '') ?? `${DB_HOST}:${DB_PORT}`;
+  const { KAFKA_BROKERS, REDIS_URL, JAEGER_URL, DB_HOST, DB_PORT } = settings;
+  return KAFKA_BROKERS ?? (REDIS_URL ?? JAEGER_URL)?.replace(/^\w+:\/\//, '') ?? `${DB_HOST}:${DB_PORT}`;
 }
 
 function absent(why: string): never {

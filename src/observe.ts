@@ -9,7 +9,7 @@ import { classify } from './errors.ts';
 import type { Metrics, Step } from './metrics.ts';
 import { type Pipeline, pipeline, type Steps } from './pipeline.ts';
 import type { Result, RunOptions } from './run.ts';
-import { nowMs, rowsIn, type Spans } from './spans.ts';
+import { rowsIn, type Spans } from './spans.ts';
 import { tally } from './tallies.ts';
 
 export type Observers = { spans: Spans; metrics: Metrics };
@@ -17,11 +17,12 @@ export type Observers = { spans: Spans; metrics: Metrics };
 export function observedPipeline<Tx>(steps: Steps<Tx>, options: RunOptions, { spans, metrics }: Observers): Pipeline {
   return async (work, poisons) => {
     const span = spans.batch(work);
-    const startMs = nowMs();
+    const startMs = performance.now();
     let lapMs = startMs;
+    let loadedAtMs = 0;
     let saves = 0;
     const lap = (step: Step) => {
-      const now = nowMs();
+      const now = performance.now();
       metrics.step(step, (now - lapMs) / 1_000);
       lapMs = now;
     };
@@ -32,15 +33,17 @@ export function observedPipeline<Tx>(steps: Steps<Tx>, options: RunOptions, { sp
         span.routed(routed);
         const loaded = await steps.load(routed, source);
         lap('load');
+        loadedAtMs = Date.now();
         return loaded;
       },
       async loadLocked(tx, routed) {
         const loaded = await steps.loadLocked(tx, routed);
-        lapMs = nowMs();
+        lapMs = performance.now();
+        loadedAtMs = Date.now();
         return loaded;
       },
       permit(ran) {
-        span.step('customer_service.run', lapMs, () => ({
+        span.step('customer_service.run', loadedAtMs, performance.now() - lapMs, () => ({
           'customer_service.user_count': ran.users.length,
           'customer_service.event_count': ran.results.length,
           'customer_service.transition_count': ran.results.filter(hasMoved).length,
@@ -61,7 +64,7 @@ export function observedPipeline<Tx>(steps: Steps<Tx>, options: RunOptions, { sp
         steps.forget(routed);
       },
       async saveLocked(of, runOn) {
-        const beginMs = nowMs();
+        const beginMs = performance.now();
         const ran = await span.save(++saves, () => steps.saveLocked(of, runOn), rowsIn);
         lapMs = beginMs;
         lap('save');
@@ -75,12 +78,12 @@ export function observedPipeline<Tx>(steps: Steps<Tx>, options: RunOptions, { sp
     };
     try {
       const ran = await span.in(() => pipeline(watched, options)(work, poisons));
-      metrics.tried(work.place, (nowMs() - startMs) / 1_000);
+      metrics.tried(work.place, (performance.now() - startMs) / 1_000);
       span.end();
       return ran;
     } catch (error) {
       const { class: what, code } = classify(error);
-      metrics.tried(work.place, (nowMs() - startMs) / 1_000, code);
+      metrics.tried(work.place, (performance.now() - startMs) / 1_000, code);
       if (what !== 'fenced' && what !== 'defect') metrics.retried(code);
       span.end(error);
       throw error;

@@ -52,8 +52,8 @@ export type WorkSpan = {
   routed(routed: Routed): void;
   /** May be called again, as may `settled`: the limits are the span's. */
   links(events: Iterable<Decoded>): void;
-  /** A step below it that has ended; without an end it ends now. Times: ms since 1970. */
-  step(name: string, startMs: number, attributes: () => Attributes): void;
+  /** A step below it that has just ended; it began at `startMs` since 1970 and took `ms`. */
+  step(name: string, startMs: number, ms: number, attributes: () => Attributes): void;
   save<T>(attempt: number, act: () => Promise<T>, rowsOf: (answer: T) => number): Promise<T>;
   /** It was saved: what became of its events, here and in their producers' traces. */
   settled(results: readonly Result[]): void;
@@ -65,9 +65,6 @@ export function sampledTraceId(): string | null {
   const found = trace.getActiveSpan()?.spanContext();
   return found !== undefined && (found.traceFlags & TraceFlags.SAMPLED) !== 0 ? found.traceId : null;
 }
-
-/** ms since 1970, as spans take them, of the clock that only goes forward. */
-export const nowMs = (): number => performance.timeOrigin + performance.now();
 
 const MOST_LINKS = 32; // a span with 128 links costs 46–71 µs
 const RUN = { kind: SpanKind.INTERNAL };
@@ -134,7 +131,7 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
   };
 
   function workSpan(span: Span, whenSaved: (parent: Context) => void): WorkSpan {
-    const startMs = nowMs();
+    const startMs = Date.now(); // the SDK's own clock
     const isOn = isSpanContextValid(span.spanContext());
     const isSampled = span.isRecording();
     const here = isOn ? trace.setSpan(ROOT_CONTEXT, span) : ROOT_CONTEXT;
@@ -157,9 +154,10 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
           span.addLink({ context: spanContextOf(producer), attributes });
         }
       },
-      step(name, stepMs, attributes) {
+      step(name, beganMs, ms, attributes) {
         if (!isSampled) return;
-        tracer.startSpan(name, { ...RUN, startTime: stepMs, attributes: attributes() }, context.active()).end();
+        const made = { ...RUN, startTime: beganMs, attributes: attributes() };
+        tracer.startSpan(name, made, context.active()).end(beganMs + ms);
       },
       save: (attempt, act, rowsOf) => (isSampled ? traceSave(attempt, act, rowsOf) : act()),
       settled(results) {

@@ -3,7 +3,8 @@
 //    servers up ─▶ service up ─▶ two services send ─▶ all handled ─▶ what is late is sent ─▶ compare ─▶ look around ─▶ stop
 //
 // Owns:          that order, what is shown meanwhile, the comparison of expected and real counts.
-// Does not own:  the load and its expected counts (dev/load.ts), sending (producers.ts), what it plays on (stage.ts).
+// Does not own:  the load and its expected counts (dev/load.ts), sending (producers.ts), what it plays on (stage.ts), how a
+//                trace is read and drawn (trace-tree.ts).
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Counts, createLoad, type Load, noCounts, SHARES, type Shares, USER_STATES } from '../../dev/load.ts';
@@ -57,8 +58,12 @@ async function demo(run: Run, options: Options): Promise<number> {
   const seed = options.seed ?? (options.producersOnly ? Date.now() % 1_000_000 : 7);
   if (options.producersOnly) {
     const config = await run.settings(['kafka', 'database']);
-    const result = await play(run, { config, options, seed, stopping, assertAlive() {} });
-    return show(run, result, stopping);
+    const { OTEL_EXPORTER_OTLP_ENDPOINT: traces, JAEGER_URL: jaeger } = process.env;
+    const result = await play(run, { config, options, seed, stopping, traces, assertAlive() {} });
+    const code = show(run, result, stopping);
+    if (jaeger !== undefined && !stopping.signal.aborted)
+      await showTrace(run, { jaeger, id: result.trace, stays: true });
+    return code;
   }
   const stays = options.stay ?? (process.stdout.isTTY === true && !run.out.json);
   const { setStage } = await import('./stage.ts');
@@ -67,8 +72,10 @@ async function demo(run: Run, options: Options): Promise<number> {
   try {
     const { readConfig } = await import('../config.ts');
     const config = readConfig(stage.settings, { file: null });
-    const result = await play(run, { config, options, seed, stopping, assertAlive: stage.assertAlive });
+    const { OTEL_EXPORTER_OTLP_ENDPOINT: traces, JAEGER_URL: jaeger } = stage.settings;
+    const result = await play(run, { config, options, seed, stopping, traces, assertAlive: stage.assertAlive });
     const code = show(run, result, stopping);
+    if (!stopping.signal.aborted) await showTrace(run, { jaeger, id: result.trace, stays });
     if (!stays) {
       if (!stopping.signal.aborted)
         run.out.say('what to look at: on a terminal, or with --stay, all of it stays up until ctrl-C (npm run demo)');
@@ -83,11 +90,28 @@ async function demo(run: Run, options: Options): Promise<number> {
   }
 }
 
-type Play = { config: Config; options: Options; seed: number; stopping: Stopping; assertAlive: () => void };
-type Played = { load: Load; seed: number; expected: Counts; got: Counts; seconds: number; lag: bigint };
+type Play = {
+  config: Config;
+  options: Options;
+  seed: number;
+  stopping: Stopping;
+  /** Where the producers' traces go; undefined: they begin none. */
+  traces: string | undefined;
+  assertAlive: () => void;
+};
+type Played = {
+  load: Load;
+  seed: number;
+  expected: Counts;
+  got: Counts;
+  seconds: number;
+  lag: bigint;
+  /** One that is worth a look. */
+  trace: string | undefined;
+};
 
 /** Sends the load and watches until it is handled; what was handled before is left out of the counts. */
-async function play(run: Run, { config, options, seed, stopping, assertAlive }: Play): Promise<Played> {
+async function play(run: Run, { config, options, seed, stopping, traces, assertAlive }: Play): Promise<Played> {
   const [{ withDatabase }, { openProducers, sendAll }] = await Promise.all([
     import('./connection.ts'),
     import('./producers.ts'),
@@ -99,7 +123,7 @@ async function play(run: Run, { config, options, seed, stopping, assertAlive }: 
 
   return await withDatabase(config, async (at) => {
     const before = await readCounts(at);
-    const producers = await openProducers(config);
+    const producers = await openProducers(config, traces);
     run.out.say(`sending ${Number.isFinite(events) ? plural(events, 'event') : 'events'} (seed ${seed})`);
     const startMs = performance.now();
     const progress = createProgress(Number.isFinite(events) ? events : null, run.out.json);
@@ -112,7 +136,10 @@ async function play(run: Run, { config, options, seed, stopping, assertAlive }: 
       if (!signal.aborted) await watch.during(sendAll(producers, once(load.late()), null, signal));
       const got = await watch.untilHandled(load.expected());
       const seconds = (performance.now() - startMs) / 1_000;
-      return { load, seed, expected: load.expected(), got, seconds, lag: await lagOf(at, producers.ends) };
+      const lag = await lagOf(at, producers.ends);
+      // After hours the history may be too long to be looked through before Postgres ends the query.
+      const trace = await longestTrace(at, producers.traces).catch(() => undefined);
+      return { load, seed, expected: load.expected(), got, seconds, lag, trace };
     } finally {
       progress.end();
       await producers.close();
@@ -209,6 +236,20 @@ async function lagOf({ db }: At, ends: ReadonlyMap<string, bigint>): Promise<big
   return lag;
 }
 
+/** Of an event that was applied, the one with the longest way from its producer to its row: it waited for its customer. */
+async function longestTrace({ sql }: At, begun: ReadonlyMap<string, number>): Promise<string | undefined> {
+  if (begun.size === 0) return undefined;
+  const rows = await sql<{ id: string; recordedAt: string }[]>`
+    select trace_id as id, recorded_at as "recordedAt" from history
+     where trace_id = any(${[...begun.keys()]}::text[]) and outcome = 'applied'`;
+  const tookMs = ({ id, recordedAt }: { id: string; recordedAt: string }) =>
+    Date.parse(recordedAt) - (begun.get(id) as number);
+  return rows.reduce<{ id: string; recordedAt: string } | undefined>(
+    (best, row) => (best === undefined || tookMs(row) > tookMs(best) ? row : best),
+    undefined,
+  )?.id;
+}
+
 function inWords({ outcomes, states }: Counts): string {
   const list = (counts: Readonly<Record<string, number>>, names: readonly string[]) =>
     names.map((name) => `${name} ${count(counts[name] as number)}`).join(' ');
@@ -256,6 +297,38 @@ function show({ out }: Run, { load, seed, expected, got, seconds, lag }: Played,
   else if (lag > 0n) out.say(`not as expected: lag ${lag}`);
   else out.say('as expected');
   return differ.length === 0 && lag === 0n ? EXIT.done : EXIT.failed;
+}
+
+type Shown = { jaeger: string | undefined; id: string | undefined; stays: boolean };
+
+/** What is wrong with Jaeger is told and changes nothing else. */
+async function showTrace({ out }: Run, shown: Shown): Promise<void> {
+  try {
+    out.say(await inTrace(shown));
+  } catch (error) {
+    out.say(`no trace to show: Jaeger at ${shown.jaeger} does not answer as it should (${(error as Error).message})`);
+  }
+}
+
+/** Where to see one trace; as a text where there is no page for it, or nobody has the time to open one. */
+async function inTrace({ jaeger, id, stays }: Shown): Promise<string> {
+  if (jaeger === undefined)
+    return 'to see a trace from producer to row: `npm run stack -- --jaeger` builds a Jaeger, once; then run this again';
+  if (id === undefined) return 'no trace to show: no event that began one was found applied';
+  const { hasPages, readWithBatches, drawTree } = await import('./trace-tree.ts');
+  if (stays && (await hasPages(jaeger)))
+    return `one trace, from its producer to the row: ${new URL(`/trace/${id}`, jaeger)}`;
+  const [first, ...batches] = await readWithBatches(jaeger, id);
+  if (first === undefined) return `no trace to show: ${id} has not reached Jaeger`;
+  return [
+    `\none trace, from its producer to the row: ${id}\n${drawTree(first)}`,
+    ...batches.map((batch) => {
+      const isDrain = batch.some(({ name }) => name === 'customer_service.redrive');
+      const what = isDrain ? 'the drain that ran it when it no longer had to wait' : 'the batch that read it';
+      return `${what}: ${batch[0]?.traceId}\n${drawTree(batch)}`;
+    }),
+    ...(stays ? [`the same as JSON: curl -s ${new URL(`/api/v3/traces/${id}`, jaeger)}`] : []),
+  ].join('\n');
 }
 
 /** With what is up now, and ids that are there. */

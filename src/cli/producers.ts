@@ -1,19 +1,22 @@
 // producers.ts — the two simulated services of the demo: they send a load for real, to Kafka or into files.
 //
 // Owns:          who sends what, the pace, and how far the logs reach because of it.
-// Does not own:  the load (dev/load.ts), what becomes of it (demo.ts).
+// Does not own:  the load (dev/load.ts), what becomes of it (demo.ts), the traces that some begin (tracing.ts).
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SERVICES, type Sent, type Service } from '../../dev/load.ts';
 import type { Config } from '../config.ts';
 import { appendRecords } from '../sources/file.ts';
 import { type Coordinates, connectProducer, type OutgoingRecord, type Producer } from '../sources/kafka-client.ts';
 import { kafkaOf, QUIET } from './connection.ts';
+import type { Tracing } from './tracing.ts';
 
 export type Producers = {
   /** Resolves when the logs have them. Each service keeps its own order. */
   send(events: readonly Sent[]): Promise<void>;
   /** By "topic/partition": the offset after the last record sent. */
   ends: ReadonlyMap<string, bigint>;
+  /** When each trace was begun, ms since 1970, by its id. */
+  traces: ReadonlyMap<string, number>;
   close(): Promise<void>;
 };
 
@@ -38,24 +41,44 @@ export async function sendAll(
 const AT_FULL_SPEED = 2_000;
 const PACE_MS = 20;
 
-export async function openProducers(config: Config): Promise<Producers> {
+/** `endpoint`: where their traces go; undefined: they begin none. */
+export async function openProducers(config: Config, endpoint: string | undefined): Promise<Producers> {
   const { folder } = config.file;
+  const tracing = endpoint === undefined ? undefined : (await import('./tracing.ts')).openTracing(endpoint);
   const ends = new Map<string, bigint>();
   const services = new Map<Service, Pick<Producer, 'send' | 'close'>>();
   const files = folder === undefined ? undefined : fileProducer(folder);
   for (const name of SERVICES)
     services.set(name, files ?? (await connectProducer({ ...kafkaOf(config), clientId: name }, QUIET)));
+  async function send(events: readonly Sent[]): Promise<void> {
+    const sending = [...Map.groupBy(events, ({ by }) => by)].map(([by, of]) =>
+      (services.get(by) as Producer).send(of.map(({ record }) => record)),
+    );
+    for (const coordinates of await Promise.all(sending)) {
+      for (const { topic, partition, offset } of coordinates) ends.set(`${topic}/${partition}`, offset + 1n);
+    }
+  }
   return {
     ends,
-    async send(events) {
-      const sending = [...Map.groupBy(events, ({ by }) => by)].map(([by, of]) =>
-        (services.get(by) as Producer).send(of.map(({ record }) => record)),
-      );
-      for (const coordinates of await Promise.all(sending)) {
-        for (const { topic, partition, offset } of coordinates) ends.set(`${topic}/${partition}`, offset + 1n);
-      }
+    traces: tracing?.begun ?? new Map(),
+    send: tracing === undefined ? send : tracedBy(tracing, send),
+    async close() {
+      await Promise.all([...services.values()].map((service) => service.close()));
+      await tracing?.close();
     },
-    close: async () => void (await Promise.all([...services.values()].map((service) => service.close()))),
+  };
+}
+
+function tracedBy(tracing: Tracing, send: Producers['send']): Producers['send'] {
+  return async (given) => {
+    const { events, end } = tracing.begin(given);
+    await send(events).then(
+      () => end(),
+      (error) => {
+        end(error);
+        throw error;
+      },
+    );
   };
 }
 

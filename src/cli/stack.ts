@@ -1,9 +1,9 @@
-// stack.ts — `stack`: real Kafka, Postgres and Redis on this machine, and the settings that point at them.
+// stack.ts — `stack`: real Kafka, Postgres, Redis and Jaeger on this machine, and the settings that point at them.
 //
 // Does not own: how they start and that they end with this process (dev/servers.ts).
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import type { Servers, Settings } from '../../dev/servers.ts';
+import type { Servers, Settings, Want } from '../../dev/servers.ts';
 import { act, EXIT, examples, Failure, type Run } from './command.ts';
 import { type Stopping, stopOnSignals } from './signals.ts';
 
@@ -11,15 +11,20 @@ export function registerStack(program: Command): void {
   program
     .command('stack')
     .description('starts Kafka, Postgres and Redis, prints their settings, and stops them at ctrl-C')
+    .option(
+      '--jaeger',
+      'Jaeger too, for traces: without a container engine it is built from source, once (some minutes)',
+    )
     .addHelpText('after', '\nHere --env-file is written, once all servers answer, and removed when they stop.')
-    .addHelpText('after', examples('stack', 'stack --env-file .env'))
+    .addHelpText('after', 'A Jaeger that was built before is started without --jaeger too.')
+    .addHelpText('after', examples('stack', 'stack --env-file .env', 'stack --jaeger'))
     .action(act(stack));
 }
 
-async function stack({ out, envFile }: Run): Promise<number> {
+async function stack({ out, envFile }: Run, { jaeger }: { jaeger?: true }): Promise<number> {
   if (envFile !== undefined) await refuseForeign(envFile);
   const stopping = stopOnSignals(out.say);
-  const servers = await startOrStop(stopping, out.say);
+  const servers = await startOrStop(stopping, out.say, { jaeger: jaeger ? 'build' : 'if-there' });
   if (servers === undefined) return EXIT.done;
   for (const line of servers.chosen) out.say(line);
   try {
@@ -38,7 +43,7 @@ async function stack({ out, envFile }: Run): Promise<number> {
 export async function startOrStop(
   stopping: Stopping,
   say: (text: string) => void,
-  want: { kafka?: boolean } = {},
+  want: Pick<Want, 'kafka' | 'jaeger'>,
 ): Promise<Servers | undefined> {
   const { startServers } = await import('../../dev/servers.ts');
   return await Promise.race([startServers({ say, ...want }), stopping.asked.then(() => undefined)]);

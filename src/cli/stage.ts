@@ -34,7 +34,7 @@ export async function setStage(
   options: { files: boolean; stays: boolean },
   say: (text: string) => void,
 ): Promise<Stage | undefined> {
-  const servers = await startOrStop(stopping, say, { kafka: !options.files });
+  const servers = await startOrStop(stopping, say, { kafka: !options.files, jaeger: 'if-there' });
   if (servers === undefined) return undefined;
   const closers = [servers.stop];
   const close = async () => {
@@ -54,9 +54,9 @@ export async function setStage(
 
     const service = await keeper.start({
       path: process.execPath,
-      args: [...process.execArgv, fileURLToPath(new URL('../main.ts', import.meta.url))],
+      args: [...process.execArgv, '--import', TELEMETRY, fileURLToPath(new URL('../main.ts', import.meta.url))],
       cwd: keeper.folder, // not where a `.env` of the service as deployed may lie
-      env: { ...withoutServers(plainEnv()), ...settings },
+      env: { ...EVERY_BATCH, ...withoutServers(plainEnv()), ...settings },
       log,
     });
     closers.push(() => stopService(service));
@@ -78,6 +78,10 @@ export async function setStage(
     throw error;
   }
 }
+
+const TELEMETRY = new URL('../telemetry.ts', import.meta.url).href;
+/** All batches are traced, not one in ten: in a demo the batch behind an event is there to be looked at. */
+const EVERY_BATCH = { OTEL_TRACES_SAMPLER_ARG: '1' };
 
 const READY_WITHIN_MS = 60_000; // a guess for a busy machine; 1–2 s where measured
 
@@ -111,7 +115,7 @@ async function httpPort(stays: boolean): Promise<number> {
 /** What the environment says of other servers is not meant for these. */
 function withoutServers(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const ours =
-    /^(KAFKA_(BROKERS|SSL|SASL|TOPICS|GROUP_ID|FROM)|DB_|DATABASE_URL|PG|REDIS_URL|FILE_SOURCE|HTTP_|HASH_SECRET)/;
+    /^(KAFKA_(BROKERS|SSL|SASL|TOPICS|GROUP_ID|FROM)|DB_|DATABASE_URL|PG|REDIS_URL|FILE_SOURCE|HTTP_|HASH_SECRET|OTEL_EXPORTER_|JAEGER_URL)/;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.test(name)));
 }
 

@@ -101,6 +101,7 @@ class Reader {
     const held = await Promise.all(fresh.map((one) => openPartition(this.#settings.folder, one)));
     for (const one of held) this.#held.set(keyOf(one), one);
     const ends = await Promise.all([...this.#held.values()].map(({ log }) => log.measure()));
+    this.#lastFetchAtMs = Date.now();
     if (held.length > 0) await this.#settle(held);
     if (ends.some((hasGrown) => hasGrown)) this.#wake();
   }

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseEnv } from 'node:util';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, inject, test } from 'vitest';
 import { leftOf, type Program, runProgram } from '../support/program.ts';
 import { ALL_TOPICS, createWorld } from '../support/world.ts';
 
@@ -41,6 +41,11 @@ describe('without a terminal it ends by itself', () => {
     expect(program.text.err).toMatch(/^kafka: .*\npostgres: .*\nredis: /m);
     expect(program.text.out).toMatch(/4,000 events of [\d,]+ users and [\d,]+ customers in .* events\/s, lag 0/);
     expect(program.text.out).not.toContain('differs');
+    if (inject('jaeger') === null) return expect(program.text.err).toContain('npm run stack -- --jaeger');
+    expect(program.text.err).toMatch(/^one trace, from its producer to the row: [0-9a-f]{32}$/m);
+    expect(program.text.err).toMatch(/^send user-events +(accounting|portfolio) /m);
+    expect(program.text.err).toMatch(/^ {2}process user-events +customer-service .* applied/m);
+    expect(program.text.err).toMatch(/^ {4}COMMIT +customer-service /m);
   });
 
   test('without Kafka too, by way of files, and says so', async () => {

@@ -4,12 +4,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { isListening } from '../../dev/child.ts';
 import { envText } from '../../src/cli/stack.ts';
 import { leftOf, runProgram } from '../support/program.ts';
 
 const NAMES = ['KAFKA_BROKERS', 'DB_HOST', 'DB_PORT', 'DB_DATABASE', 'DB_USER', 'DB_PASSWORD', 'REDIS_URL'];
+if (inject('jaeger') !== null) NAMES.push('OTEL_EXPORTER_OTLP_ENDPOINT', 'JAEGER_URL');
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'stack-test-'));
@@ -20,14 +21,16 @@ test('it prints and writes settings that are true, and SIGTERM ends all of it', 
   const file = join(folder, 'stack.env');
   const program = runProgram(['stack', '--env-file', file]);
   await program.says(/^ready/m);
-  await program.says(/^(\w+=.*\n){7}/); // the other stream
+  await program.says(new RegExp(`^(\\w+=.*\\n){${NAMES.length}}`)); // the other stream
   const family = program.family();
   const settings = parseEnv(program.text.out);
   expect(Object.keys(settings).sort()).toEqual([...NAMES].sort());
   expect(readFileSync(file, 'utf8')).toMatch(/^# Written by .*\n/);
   expect(readFileSync(file, 'utf8').replace(/^#.*\n/, '')).toBe(program.text.out);
   expect(sourced(file)).toEqual(settings);
-  for (const port of [settings.DB_PORT, settings.KAFKA_BROKERS?.split(':')[1], settings.REDIS_URL?.split(':')[2]])
+  if (inject('jaeger') === null) expect(program.text.err).toContain('npm run stack -- --jaeger');
+  const addresses = NAMES.filter((name) => /BROKERS|URL|ENDPOINT/.test(name)).map((name) => settings[name]);
+  for (const port of [settings.DB_PORT, ...addresses.map((address) => address?.split(':').at(-1))])
     expect(await isListening(Number(port))).toBe(true);
 
   program.signal('SIGTERM');

@@ -19,11 +19,16 @@ export type Running = {
   ended: Promise<Ended>;
 };
 
-/** Starts it with these settings alone, and ends it with the test at the latest. */
-export function startProcess(settings: Record<string, string>): Running {
+/** Starts it with these settings alone, and ends it with the test at the latest. `nodeArgs`: before the file. `cwd`: by default
+ *  no folder with a `.env`. */
+export function startProcess(
+  settings: Record<string, string>,
+  nodeArgs: readonly string[] = [],
+  cwd: string = tmpdir(),
+): Running {
   const { PATH = '', HOME = '' } = process.env;
-  const child: ChildProcess = spawn(process.execPath, [MAIN], {
-    cwd: tmpdir(), // no `.env` of the checkout
+  const child: ChildProcess = spawn(process.execPath, [...nodeArgs, MAIN], {
+    cwd,
     env: { PATH, HOME, ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

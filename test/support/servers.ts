@@ -1,6 +1,7 @@
-// servers.ts — real Kafka, Postgres and Redis, started once for all test files (vitest's globalSetup).
+// servers.ts — real Kafka, Postgres, Redis and Jaeger, started once for all test files (vitest's globalSetup).
 //
-// A template database is migrated once and cloned per world (world.ts). A server that can not be had is an error here.
+// A template database is migrated once and cloned per world (world.ts). A server that can not be had is an error here;
+// Jaeger, which takes minutes to build the first time, only in CI.
 import postgres from 'postgres';
 import type { TestProject } from 'vitest/node';
 import { migrate } from '../../db/client.ts';
@@ -11,6 +12,8 @@ declare module 'vitest' {
   export interface ProvidedContext {
     /** KAFKA_BROKERS, DB_HOST, … of the shared servers. */
     settings: Record<string, string>;
+    /** Not among the settings: only tests of traces send any. Null: there is none on this machine. */
+    jaeger: { url: string; endpoint: string } | null;
   }
 }
 
@@ -20,6 +23,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const servers = await startServers({
     durable: false,
     require: true,
+    jaeger: process.env.CI ? 'build' : 'if-there',
     say: (line) => process.stderr.write(`${line}\n`),
   });
   for (const line of servers.chosen) process.stderr.write(`${line}\n`);
@@ -28,6 +32,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await sql.unsafe(`create database ${TEMPLATE}`);
   await sql.end();
   await migrate({ ...database, database: TEMPLATE });
-  project.provide('settings', servers.settings);
+  const { JAEGER_URL: url, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, ...settings } = servers.settings;
+  project.provide('settings', settings);
+  project.provide('jaeger', url === undefined || endpoint === undefined ? null : { url, endpoint });
   return () => servers.stop();
 }

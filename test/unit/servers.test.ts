@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { javaMajor } from '../../dev/found.ts';
+import { isNewGo, javaMajor } from '../../dev/found.ts';
 
 describe('the Java of this machine is recognised', () => {
   test('since Java 9 the first number counts', () => {
@@ -16,4 +16,15 @@ describe('the Java of this machine is recognised', () => {
     expect(javaMajor(undefined)).toBe(0);
     expect(javaMajor('The operation couldn’t be completed. Unable to locate a Java Runtime.')).toBe(0);
   });
+});
+
+test.each([
+  ['go version go1.26.8 linux/amd64', true],
+  ['go version go1.23rc1 darwin/arm64', true],
+  ['go version go2.0 linux/amd64', true],
+  ['go version go1.19.8 linux/amd64', false],
+  ['go version devel +abc', false],
+  [undefined, false],
+])('a Go that builds Jaeger: %j is %j', (text, expected) => {
+  expect(isNewGo(text)).toBe(expected);
 });
