@@ -11,6 +11,8 @@ export type EvenOptions = {
   users: number;
   partitions: number;
   seed: number;
+  /** Every record has a `traceparent`, one in so many is sampled. Default: none has. */
+  sampleOneIn?: number;
   /** The clock of the events' timestamps. Default: one a millisecond, up to now. */
   now?: () => number;
 };
@@ -18,7 +20,14 @@ export type EvenOptions = {
 const CUSTOMERS_PER_PARTITION = 100;
 
 /** First the customers, then `events` events; each is placed. Throws unless exactly `users` users came out. */
-export function* evenLoad({ events, users, partitions, seed, now }: EvenOptions): Generator<OutgoingRecord> {
+export function* evenLoad({
+  events,
+  users,
+  partitions,
+  seed,
+  sampleOneIn,
+  now,
+}: EvenOptions): Generator<OutgoingRecord> {
   const random = createRandom(seed);
   const startMs = Date.now() - events;
   for (let n = 0; n < CUSTOMERS_PER_PARTITION * partitions; n++) {
@@ -49,7 +58,10 @@ export function* evenLoad({ events, users, partitions, seed, now }: EvenOptions)
   function place(partition: number, key: string, type: string, payload: object): OutgoingRecord {
     const id = `${random.hex(8)}-${random.hex(4)}-4${random.hex(3)}-a${random.hex(3)}-${random.hex(12)}`;
     const event = cloudEvent(key, { id, type, source: '/bench' }, JSON.stringify(payload));
-    return { ...event, partition };
+    if (sampleOneIn === undefined) return { ...event, partition };
+    const flags = random.below(sampleOneIn) === 0 ? '01' : '00';
+    const traceparent = `00-${random.hex(32)}-${random.hex(16)}-${flags}`;
+    return { ...event, partition, headers: [...(event.headers ?? []), ['traceparent', traceparent]] };
   }
 }
 

@@ -6,6 +6,7 @@
 // Options: --events 400000 --users 98000 --partitions 8 --runs 3 --seed 1
 // To look closer: --profile <folder> (a .cpuprofile of each run: node bench/profile.ts <file>), --sql (what each statement
 // costs), --node=<option> (of the service's Node), --keep-log <file>. Nothing is then written to results.json.
+// --telemetry: instead of all that, what telemetry costs (telemetry.ts), --runs rounds; written to telemetry.json.
 import { writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
@@ -17,9 +18,11 @@ import { type EvenOptions, evenLoad } from './even.ts';
 import { type Latency, measureLatency } from './latency.ts';
 import { QUIET } from './service.ts';
 import { countStatements, statementsInWords } from './statements.ts';
+import { compareTelemetry, inWords as telemetryInWords } from './telemetry.ts';
 import { type Figures, measure } from './throughput.ts';
 
 const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
+const TELEMETRY = fileURLToPath(new URL('telemetry.json', import.meta.url));
 
 const { values } = parseArgs({
   options: {
@@ -32,6 +35,7 @@ const { values } = parseArgs({
     sql: { type: 'boolean', default: false },
     node: { type: 'string', multiple: true, default: [] },
     'keep-log': { type: 'string' },
+    telemetry: { type: 'boolean', default: false },
   },
 });
 
@@ -50,6 +54,7 @@ async function main(): Promise<void> {
   try {
     for (const line of servers.chosen) console.error(line);
     if (values.sql) await countStatements(servers);
+    if (values.telemetry) return await measureTelemetry(servers, { ...load, sampleOneIn: 100 });
     const records = await fill(servers, load);
     const runs: Figures[] = [];
     for (let n = 1; n <= Number(values.runs); n++) {
@@ -70,6 +75,16 @@ async function main(): Promise<void> {
   } finally {
     await servers.stop();
   }
+}
+
+async function measureTelemetry(servers: Servers, load: EvenOptions): Promise<void> {
+  const records = await fill(servers, load);
+  const options = { records, users: load.users, rounds: Number(values.runs), nodeOptions: values.node };
+  const rounds = await compareTelemetry(servers, options, (line) => console.error(line));
+  const text = telemetryInWords(rounds);
+  for (const line of text) console.log(line);
+  const result = { at: new Date().toISOString(), load, ...about(servers), beside: 'off', text, rounds };
+  await writeFile(TELEMETRY, `${JSON.stringify(result, null, 2)}\n`);
 }
 
 /** Puts the load into `user-events`. Returns how many records that are. */

@@ -9,6 +9,8 @@ import { makeRunFolder } from '../dev/runs.ts';
 import type { Servers } from '../dev/servers.ts';
 import type { Log } from '../src/sources/kafka-client.ts';
 
+const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+
 export type Service = {
   pid: number;
   sql: postgres.Sql;
@@ -39,7 +41,7 @@ export async function withService<T>(
   try {
     const child = await keeper.start({
       path: process.execPath,
-      args: [...nodeOptions, fileURLToPath(new URL('../src/main.ts', import.meta.url))],
+      args: [...nodeOptions, '--import', new URL('../src/telemetry.ts', import.meta.url).href, MAIN],
       cwd: keeper.folder,
       env: { ...plainEnv(), ...settings, HTTP_PORT: port, ...env },
       log,

@@ -34,6 +34,8 @@ export type RunOptions = {
   users: number;
   nodeOptions: readonly string[];
   keepLog: string | undefined;
+  /** Settings of the service, beside those of the servers. */
+  env?: Record<string, string>;
 };
 
 const LOOK_EVERY_MS = 100;

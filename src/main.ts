@@ -34,7 +34,7 @@ import { type Result, run } from './run.ts';
 import { save, saveLocked, write } from './save.ts';
 import { openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
-import { createSpans, sampledTraceId } from './spans.ts';
+import { createSpans, outside, sampledTraceId } from './spans.ts';
 import type { Tallies } from './tallies.ts';
 import type { Telemetry } from './telemetry.ts';
 import { createUserMemory } from './users.ts';
@@ -148,7 +148,7 @@ export async function startService(
       saved(work, ran) {
         for (const { row } of ran.users) memory.keep(row, work.source);
         if (ran.customers.length > 0) customers.remember(ran.customers.map(({ row }) => row));
-        wake.afterSave(ran);
+        outside(() => wake.afterSave(ran));
         for (const result of ran.results) eventLog.record(lineOf(result));
         if (ran.unkeyed > 0) warnUnkeyed(work.place, ran.unkeyed);
       },

@@ -1,7 +1,8 @@
 // Traces, in a real Jaeger: from a producer's span to the rows that its event became, and back from the row.
+import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, inject } from 'vitest';
 import type { Sent } from '../../dev/load.ts';
-import { readTrace, type Span } from '../../src/cli/trace-tree.ts';
+import { drawTree, readTrace, type Span } from '../../src/cli/trace-tree.ts';
 import { openTracing } from '../../src/cli/tracing.ts';
 import { startProcess } from '../support/process.ts';
 import { type Arrival, cloudEvent, customerCreated, userCreated } from '../support/records.ts';
@@ -49,7 +50,8 @@ describe('whoever opens a trace in Jaeger', () => {
     });
 
     const [link] = processed.links as [{ traceId: string; spanId: string }];
-    const isWhole = (spans: readonly Span[]) => spans.some(({ spanId }) => spanId === link.spanId);
+    const isWhole = (spans: readonly Span[]) =>
+      [`process ${world.topic}`, `commit ${world.topic}`].every((name) => spans.some((span) => span.name === name));
     const batch = await readTrace(url, link.traceId, { withinMs: WITHIN_MS, enough: isWhole });
     const root = named(batch, `process ${world.topic}`);
     expect(root).toMatchObject({ spanId: link.spanId, parentId: undefined, kind: CONSUMER });
@@ -74,6 +76,7 @@ describe('whoever opens a trace in Jaeger', () => {
     const said = [...event, ...batch].flatMap(({ name, attributes }) => [name, ...Object.values(attributes)]);
     expect(said.join('\n')).not.toMatch(/ada@example|Lovelace|auth0/);
 
+    await expectDocumented([event, batch], world.topic);
     service.signal('SIGTERM');
     expect(await service.ended).toEqual({ code: 0, signal: null });
   });
@@ -90,6 +93,38 @@ async function produceTraced(world: World, endpoint: string, arrival: Arrival): 
   end();
   await tracing.close();
   return [...tracing.begun.keys()][0] as string;
+}
+
+const DOCUMENT = new URL('../../docs/operations.md', import.meta.url);
+const BLOCK = /(?<=<!-- trace:start -->\n).*?(?=<!-- trace:end -->)/s;
+
+/** The example in the document has the same spans, one below the other, with the same outcomes. Times are of the day it was
+ *  taken; `WRITE_DOCS=1` takes it anew. */
+async function expectDocumented(traces: readonly (readonly Span[])[], topic: string): Promise<void> {
+  const renamed = (spans: readonly Span[]) =>
+    spans.map((span) => ({ ...span, name: span.name.replace(topic, 'user-events') }));
+  const drawn = traces.map((spans) => drawTree(renamed(spans)).trimEnd());
+  const text = `\`\`\`\n${drawn.join('\n\nthe batch that it links to:\n')}\n\`\`\`\n`;
+  const document = await readFile(DOCUMENT, 'utf8');
+  if (process.env.WRITE_DOCS)
+    await writeFile(
+      DOCUMENT,
+      document.replace(BLOCK, () => text),
+    );
+  else expect(shapeOf(document.match(BLOCK)?.[0] ?? '')).toEqual(shapeOf(text));
+}
+
+/** Steps that run at once may begin in any order. */
+function shapeOf(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) =>
+      line
+        .replaceAll(/\+?\d+\.\d/g, '')
+        .replaceAll(/(?<=\S) +/g, ' ')
+        .trimEnd(),
+    )
+    .sort();
 }
 
 function named(spans: readonly Span[], name: string): Span {

@@ -246,6 +246,15 @@ describe('the span of a batch', () => {
     expect(batchOf().status.code).toBe(SpanStatusCode.UNSET);
   });
 
+  test('ends with its own work: what it woke belongs to no batch', async ({ world }) => {
+    const { source } = await deliver(world, [cloudEvent('USER_CREATED', userCreated(), { id: 'u' })]);
+    world.log.append(cloudEvent('CUSTOMER_CREATED', customerCreated(), { id: 'c' }));
+    await source.drain();
+    await until(() => expect(kept.named('customer_service.redrive')).not.toEqual([]));
+    for (const batch of kept.named('process user-events'))
+      expect(kept.below(batch).filter((name) => name === 'SELECT waiting').length).toBeLessThan(2);
+  });
+
   test('makes no span below it, and none of statements in the background, when it is not sampled', async ({
     world,
   }) => {
