@@ -229,6 +229,12 @@ export function createMetrics(group: string, clock: () => number = Date.now): Me
     const at = key.lastIndexOf('/');
     return { ...ofTopic(key.slice(0, at)).messages, 'messaging.destination.partition.id': key.slice(at + 1) };
   });
+  const ofRequest = memo((key: string) => {
+    const [apiName = '', broker = ''] = key.split(' ');
+    const at = broker.lastIndexOf(':');
+    const server = { 'server.address': broker.slice(0, at), 'server.port': Number(broker.slice(at + 1)) };
+    return { 'messaging.system': 'kafka', 'messaging.operation.name': apiName, ...server };
+  });
   const ofStep = memo((step: string) => ({ 'customer_service.step': step }));
 
   return {
@@ -253,12 +259,7 @@ export function createMetrics(group: string, clock: () => number = Date.now): Me
       record(records.at(-1)?.timestampMs, newest);
     },
     drained: count,
-    requested: (apiName, broker, seconds) =>
-      requests.record(seconds, {
-        'messaging.system': 'kafka',
-        'messaging.operation.name': apiName,
-        'server.address': broker,
-      }),
+    requested: (apiName, broker, seconds) => requests.record(seconds, ofRequest(`${apiName} ${broker}`)),
     observe(facts) {
       unobserve = observeAll(group, facts, clock);
     },

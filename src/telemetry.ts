@@ -60,7 +60,8 @@ const sdk = startNodeSDK({
 
 /** A collector that hangs must not hold the end of the process. */
 const STOP_AT_MOST_MS = 3_000;
-const serializer = new PrometheusSerializer();
+/** Without the scope's three labels on every line: they are half of the text. */
+const serializer = new PrometheusSerializer(undefined, false, undefined, false, true);
 
 export const telemetry: Telemetry = {
   instance,
