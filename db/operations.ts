@@ -153,9 +153,7 @@ export function parsed(text: string): Operation {
   const name = /^\s*(\w+)/.exec(text)?.[1]?.toUpperCase() ?? '_OTHER';
   const before = { INSERT: 'into', UPDATE: 'update', DELETE: 'from', SELECT: 'from' }[name];
   const [, collection] =
-    before === undefined
-      ? []
-      : (new RegExp(`(?<!epoch\\s+)\\b${before}\\s+(?!\\()"?([a-z_]+)"?`, 'i').exec(text) ?? []);
+    before === undefined ? [] : (new RegExp(`(?<!epoch\\s+)\\b${before}\\s+"?([a-z_]+)"?`, 'i').exec(text) ?? []);
   const summary = collection === undefined ? name : `${name} ${collection}`;
   const attributes = {
     'db.system.name': 'postgresql',

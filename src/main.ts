@@ -335,7 +335,11 @@ async function main(): Promise<void> {
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop(name));
   try {
     const config = readConfig(process.env);
-    const base = { 'service.version': SERVICE_VERSION, 'service.instance.id': telemetry.instance };
+    const base = {
+      'service.name': telemetry.serviceName,
+      'service.version': SERVICE_VERSION,
+      'service.instance.id': telemetry.instance,
+    };
     log = createLog({ level: config.log.level }, base);
     process.on('unhandledRejection', (error) => die(log as Log, error));
     process.on('uncaughtException', (error) => die(log as Log, error));

@@ -22,6 +22,7 @@ import { makePositions, type Position, readPositions } from './positions.ts';
 import { CONFLICT, INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
 import type { Poisons } from './run.ts';
 import type { Assigned, Batch, Mailbox, Source, Start, Taken, TopicPartition } from './sources/source.ts';
+import { whereItFailed } from './spans.ts';
 
 export type PartitionsOptions = {
   db: Db;
@@ -201,7 +202,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       } catch (error) {
         partition.row = undefined; // whether it was saved is read from the row, never guessed
         partition.failures++;
-        const acted = await act(error, tried);
+        const acted = await whereItFailed(error, () => act(error, tried));
         if (acted !== undefined) return acted;
       }
     }

@@ -71,6 +71,13 @@ export function outside<T>(act: () => T): T {
   return context.with(ROOT_CONTEXT, act);
 }
 
+const failedIn = new WeakMap<Error, Context>();
+/** Runs `act` where the try that failed with this error is the active span: what is logged about it leads to its trace. */
+export function whereItFailed<T>(error: unknown, act: () => T): T {
+  const found = error instanceof Error ? failedIn.get(error) : undefined;
+  return found === undefined ? act() : context.with(found, act);
+}
+
 const MOST_LINKS = 32; // a span with 128 links costs 46–71 µs
 const RUN = { kind: SpanKind.INTERNAL };
 
@@ -79,8 +86,9 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
   /** The newest sampled batch of each partition, until its commit. */
   const toCommit = new Map<string, { parent: Context; next: bigint }>();
   const at = broker?.lastIndexOf(':') ?? 0;
+  const system = { 'messaging.system': broker === undefined ? 'file' : 'kafka' };
   const fixed: Attributes = {
-    'messaging.system': broker === undefined ? 'file' : 'kafka',
+    ...system,
     'messaging.consumer.group.name': group,
     'messaging.client.id': clientId,
     ...(broker === undefined
@@ -176,6 +184,7 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
         for (const [outcome, n] of counts) span.setAttribute(`customer_service.batch.${outcome}_count`, n);
         if (links > MOST_LINKS) span.setAttribute('customer_service.batch.links_dropped', links - MOST_LINKS);
         if (error !== undefined) fail(span, error);
+        if (isOn && error instanceof Error) failedIn.set(error, here);
         span.end();
       },
     };
@@ -192,7 +201,7 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
         const { trace: producer, place } = result.event;
         if (producer === null || goesFirst !== GO_FIRST.has(result.outcome)) continue;
         written++;
-        const attributes = { ...attributesOf(place.topic, place.partition), ...eventAttributes(result) };
+        const attributes = eventAttributes(result);
         const made = { kind: SpanKind.CONSUMER, startTime, attributes, links };
         const span = tracer.startSpan(`process ${place.topic}`, made, producerContext(producer));
         if (result.outcome === 'dead') span.setStatus({ code: SpanStatusCode.ERROR, message: result.code });
@@ -204,6 +213,10 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
   function eventAttributes(result: Result): Attributes {
     const { event, outcome } = result;
     const attributes: Attributes = {
+      ...system,
+      ...PROCESS,
+      'messaging.destination.name': event.place.topic,
+      'messaging.destination.partition.id': String(event.place.partition),
       'messaging.kafka.offset': Number(event.record.offset),
       'customer_service.event.type': event.type ?? '_OTHER',
       'customer_service.outcome': outcome,

@@ -10,9 +10,10 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { parseEnv } from 'node:util';
-import { DiagLogLevel, diag } from '@opentelemetry/api';
+import { context, DiagLogLevel, diag, ROOT_CONTEXT } from '@opentelemetry/api';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { RuntimeNodeInstrumentation } from '@opentelemetry/instrumentation-runtime-node';
+import { AggregationTemporality, InstrumentType } from '@opentelemetry/sdk-metrics';
 import { startNodeSDK } from '@opentelemetry/sdk-node';
 import type { Log } from './log.ts';
 import { sleep } from './retry.ts';
@@ -21,9 +22,8 @@ import { SERVICE_VERSION } from './version.ts';
 export type Telemetry = {
   /** This process, in every span, metric and log line, and in the positions that it saves. */
   instance: string;
-  /** Where traces go; null: nowhere. */
-  traces: string | null;
-  /** All metrics in Prometheus' text format. Undefined: OTEL_SDK_DISABLED. */
+  serviceName: string;
+  /** All metrics in Prometheus' text format. Undefined: OTEL_SDK_DISABLED, or what OTEL_CONFIG_FILE says instead. */
   metrics: (() => Promise<string>) | undefined;
   /** From now on the SDK's own problems are lines of this log. */
   logTo(log: Log): void;
@@ -42,12 +42,20 @@ env.OTEL_BSP_SCHEDULE_DELAY ??= '1000';
 env.OTEL_NODE_EXPERIMENTAL_SDK_METRICS ??= 'true'; // the only count of dropped spans
 env.OTEL_LOG_LEVEL ??= 'warn';
 
+const serviceName = env.OTEL_SERVICE_NAME || 'customer-service';
 const isDisabled = env.OTEL_SDK_DISABLED?.toLowerCase() === 'true';
 const endpoint = isDisabled ? null : endpointOf(env);
-const reader = new PrometheusExporter({ preventServerStart: true });
+/** The SDK goes on showing what a gauge no longer observes (a partition that went away), unless it is asked for changes. */
+class Reader extends PrometheusExporter {
+  override selectAggregationTemporality(instrument: InstrumentType): AggregationTemporality {
+    const isGauge = instrument === InstrumentType.OBSERVABLE_GAUGE;
+    return isGauge ? AggregationTemporality.DELTA : super.selectAggregationTemporality(instrument);
+  }
+}
+const reader = new Reader({ preventServerStart: true });
 const sdk = startNodeSDK({
   resourceAttributes: {
-    'service.name': env.OTEL_SERVICE_NAME ?? 'customer-service',
+    'service.name': serviceName,
     'service.version': SERVICE_VERSION,
     'service.instance.id': instance,
   },
@@ -65,8 +73,11 @@ const serializer = new PrometheusSerializer(undefined, false, undefined, false, 
 
 export const telemetry: Telemetry = {
   instance,
-  traces: endpoint,
-  metrics: isDisabled ? undefined : async () => serializer.serialize((await reader.collect()).resourceMetrics),
+  serviceName,
+  metrics:
+    isDisabled || env.OTEL_CONFIG_FILE
+      ? undefined
+      : async () => serializer.serialize((await reader.collect()).resourceMetrics),
   logTo(log) {
     const say = seldom(log);
     const quiet = () => {};
@@ -74,7 +85,9 @@ export const telemetry: Telemetry = {
       { error: say, warn: say, info: quiet, debug: quiet, verbose: quiet },
       { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
     );
-    if (endpoint === null) log.info('OTEL_EXPORTER_OTLP_ENDPOINT is not set: no traces are sent');
+    if (isDisabled) log.info('OTEL_SDK_DISABLED: no traces, and no metrics');
+    else if (env.OTEL_TRACES_EXPORTER === 'none') log.info('OTEL_TRACES_EXPORTER is none: no traces are sent');
+    else if (endpoint === null) log.info('OTEL_EXPORTER_OTLP_ENDPOINT is not set: no traces are sent');
   },
   stop: () => Promise.race([sdk.shutdown().catch(() => {}), sleep(STOP_AT_MOST_MS)]),
 };
@@ -99,16 +112,29 @@ function endpointOf(values: NodeJS.ProcessEnv): string | null {
 const SAY_EVERY_MS = 60_000;
 
 /** The SDK repeats itself with every export. The first line of what it says, without what else it puts there. */
-function seldom(log: Log): (message: string) => void {
+function seldom(log: Log): (...said: unknown[]) => void {
   let lastMs = Number.NEGATIVE_INFINITY;
-  return (message) => {
+  return (...said) => {
     const nowMs = performance.now();
     if (nowMs - lastMs < SAY_EVERY_MS) return;
     lastMs = nowMs;
-    const why = /\b(E[A-Z]{4,}|HTTP \d{3}|[A-Za-z ]*(?:timed? ?out|dropped)[A-Za-z ]*)\b/.exec(message)?.[0];
-    log.warn(
-      { 'error.type': why ?? '_OTHER', 'exception.message': message.split('\n')[0]?.slice(0, 300) },
-      'telemetry: spans could not be sent; events are not affected. Is the collector of OTEL_EXPORTER_OTLP_ENDPOINT up?',
+    const { code, message } = problemIn(said);
+    context.with(ROOT_CONTEXT, () =>
+      log.warn(
+        { 'error.type': code ?? '_OTHER', 'exception.message': message.slice(0, 300) },
+        'telemetry: spans could not be sent; events are not affected. Is the collector of OTEL_EXPORTER_OTLP_ENDPOINT up?',
+      ),
     );
   };
+}
+
+/** The SDK says an error as JSON, with stack and the collector's answer, behind the name of the part that speaks. */
+function problemIn(said: readonly unknown[]): { code?: string; message: string } {
+  const text = said.filter((part) => typeof part === 'string').at(-1) ?? '';
+  try {
+    const { code, message } = JSON.parse(text) as { code?: string; message?: string };
+    return { ...(code === undefined ? {} : { code: String(code) }), message: String(message) };
+  } catch {
+    return { message: text.split('\n')[0] ?? '' };
+  }
 }
