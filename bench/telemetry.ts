@@ -54,19 +54,22 @@ function settingsOf(mode: Mode, endpoint: string): Record<string, string> {
   return mode === 'default' ? traced : { ...traced, OTEL_TRACES_SAMPLER_ARG: '1' };
 }
 
-/** Each mode beside `off`: the median over the rounds of how much more CPU an event took, and the range. In percent. */
+/** Each mode beside `off`. */
 export function inWords(rounds: readonly Round[]): string[] {
   return (['metrics', 'default', 'all'] as const).map((mode) => {
-    const more = (part: 'service' | 'all') => {
-      const ratios = rounds
-        .map((round) => 100 * ((round[mode].cpu[part] ?? Number.NaN) / (round.off.cpu[part] ?? Number.NaN) - 1))
-        .toSorted((a, b) => a - b);
-      const text = (value: number | undefined) => `${(value as number) >= 0 ? '+' : ''}${value?.toFixed(1)} %`;
-      return `${text(ratios[ratios.length >> 1])} (${text(ratios[0])} to ${text(ratios.at(-1))})`;
-    };
     const sent = rounds.reduce((sum, { exported }) => sum + exported[mode].bytes, 0) / rounds.length;
-    return `${mode}: CPU of the service ${more('service')}, of all processes ${more('all')}; ${Math.round(sent / 1000)} kB of spans`;
+    const cpu = `CPU of the service ${more(rounds, mode, 'service')}, of all processes ${more(rounds, mode, 'all')}`;
+    return `${mode}: ${cpu}; ${Math.round(sent / 1000)} kB of spans`;
   });
+}
+
+/** How much more CPU an event took than with telemetry off in the same round: the median, and the range. */
+export function more(rounds: readonly Round[], mode: Mode, part: 'service' | 'all'): string {
+  const ratios = rounds
+    .map((round) => 100 * ((round[mode].cpu[part] ?? Number.NaN) / (round.off.cpu[part] ?? Number.NaN) - 1))
+    .toSorted((a, b) => a - b);
+  const text = (value: number | undefined) => `${(value as number) >= 0 ? '+' : ''}${value?.toFixed(1)} %`;
+  return `${text(ratios[ratios.length >> 1])} (${text(ratios[0])} to ${text(ratios.at(-1))})`;
 }
 
 async function openCollector() {

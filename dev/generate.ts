@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { dashboardJson } from '../deploy/grafana/dashboard.ts';
 import { toBriefMermaid } from '../machines/picture.ts';
 import { configTable, envExample } from './config-table.ts';
+import { costTable } from './cost-table.ts';
 
 const ROOT = new URL('../', import.meta.url);
 
@@ -15,6 +16,7 @@ type Generated = { file: string; block?: string; text: () => string };
 const GENERATED: readonly Generated[] = [
   { file: 'README.md', block: 'config', text: configTable },
   { file: 'README.md', block: 'machine', text: () => `\`\`\`mermaid\n${toBriefMermaid().trim()}\n\`\`\`` },
+  { file: 'docs/operations.md', block: 'cost', text: costTable },
   { file: '.env.example', text: envExample },
   { file: 'deploy/grafana/customer-service.json', text: dashboardJson },
 ];
