@@ -45,8 +45,9 @@ export type Operation = {
   attributes: Attributes;
 };
 
-/** Ends the operation. `code`: what it failed with, `error.type` and the server's status code in one. `learned`: for the span. */
-export type End = (outcome?: { code?: string; learned?: Attributes }) => void;
+/** Ends the operation. `code`: what it failed with (`error.type`); `status`: the code the server gave, where it was the server.
+ *  `learned`: for the span. */
+export type End = (outcome?: { code?: string; status?: string; learned?: Attributes }) => void;
 
 /** Begins to time it and, below a span that is recording, to trace it. `more`: for the span alone. */
 export function beginOperation({ summary, attributes }: Operation, more: () => Attributes): End {
@@ -55,8 +56,8 @@ export function beginOperation({ summary, attributes }: Operation, more: () => A
   const span = isTraced
     ? tracer.startSpan(summary, { kind: SpanKind.CLIENT, attributes: { ...attributes, ...more() } })
     : undefined;
-  return ({ code, learned } = {}) => {
-    const failed = code === undefined ? undefined : { 'error.type': code, 'db.response.status_code': code };
+  return ({ code, status, learned } = {}) => {
+    const failed = code === undefined ? undefined : failureAttributes(code, status);
     const seconds = (performance.now() - startMs) / 1_000;
     histograms().duration.record(seconds, failed === undefined ? attributes : { ...attributes, ...failed });
     if (span === undefined) return;
@@ -65,6 +66,10 @@ export function beginOperation({ summary, attributes }: Operation, more: () => A
       span.setAttributes(failed).setStatus({ code: SpanStatusCode.ERROR, message: code as string });
     span.end();
   };
+}
+
+function failureAttributes(code: string, status: string | undefined): Attributes {
+  return status === undefined ? { 'error.type': code } : { 'error.type': code, 'db.response.status_code': status };
 }
 
 // --- Postgres --------------------------------------------------------------------------------------------------------
@@ -100,7 +105,7 @@ export function observedSql(sql: postgres.Sql, { host, port, database }: Place):
       const query = client.unsafe(text, ...rest);
       query.then(
         () => end(),
-        (error) => end({ code: sqlState(error) }),
+        (error) => end(failureOf(error)),
       );
       return query;
     }
@@ -119,7 +124,7 @@ export function observedSql(sql: postgres.Sql, { host, port, database }: Place):
       );
       ended.then(
         () => endCommit?.(),
-        (error) => endCommit?.({ code: sqlState(error) }),
+        (error) => endCommit?.(failureOf(error)),
       );
       return ended;
     }
@@ -163,8 +168,9 @@ export function parsed(text: string): Operation {
   return { summary, attributes: Object.freeze(attributes) };
 }
 
-/** SQLSTATE, or the driver's own word. */
-function sqlState(error: unknown): string {
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' && /^[0-9A-Z_]{2,40}$/.test(code) ? code : '_OTHER';
+/** SQLSTATE, or the driver's own word; the server's are those that come with a severity. */
+function failureOf(error: unknown): { code: string; status?: string } {
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  if (typeof code !== 'string' || !/^[0-9A-Z_]{2,40}$/.test(code)) return { code: '_OTHER' };
+  return severity === undefined ? { code } : { code, status: code };
 }

@@ -1,6 +1,6 @@
 // scope.ts — the name under which this service's spans and metrics are made. One scope, whichever folder makes them.
 import { readFileSync } from 'node:fs';
-import { type Meter, metrics, trace } from '@opentelemetry/api';
+import { context, type Meter, metrics, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 
 const { name, version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 /** Of the semantic conventions whose names are used. */
@@ -11,3 +11,8 @@ export const tracer = trace.getTracerProvider().getTracer(name, version, { schem
 
 /** Ask for it after the SDK has started: what was made before would stay deaf. */
 export const meter = (): Meter => metrics.getMeter(name, version, { schemaUrl });
+
+/** What goes on after the batch that began it is no part of its trace: timers, drains, what a new connection leads to. */
+export function outside<T>(act: () => T): T {
+  return context.with(ROOT_CONTEXT, act);
+}

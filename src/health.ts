@@ -52,6 +52,7 @@ export function createHealth(options: HealthOptions): Health {
   const { source, partitions, lag, database, redis, sessionTimeoutMs, rebalanceTimeoutMs } = options;
   const { isMigrated, clock = Date.now } = options;
   let hasJoined = false;
+  let withoutStartMs: number | null = null;
   const health = { live, ready, started };
   return { ...health, overview: () => overview(options, health) };
 
@@ -75,15 +76,17 @@ export function createHealth(options: HealthOptions): Health {
     });
   }
 
-  /** Only a member that has something to do can be stuck. A consumer that crashed is built again by its source. */
+  /** One that crashed is built again by its source; one whose brokers are silent can do nothing, and a restart neither. */
   function progress(facts: SourceFacts): Check {
-    const { joined, dead, stopping, lastProgressAtMs, assigned } = facts;
+    const { joined, dead, stopping, lastProgressAtMs, lastAnswerAtMs, assigned } = facts;
     if (dead !== null) return fail('it has ended for good, the log says why');
     if (stopping) return pass('stopping');
     if (!joined) return joining(facts);
     if (assigned.length > 0 && assigned.every(({ paused }) => paused)) return pass('paused');
     const silentMs = clock() - lastProgressAtMs;
     if (silentMs <= Math.max(3 * sessionTimeoutMs, SILENCE_AT_LEAST_MS)) return pass('making progress');
+    if (lastAnswerAtMs !== null && clock() - lastAnswerAtMs > ANSWER_AT_MOST_MS)
+      return pass('no word from the brokers');
     return fail(`no fetch, heartbeat or batch for ${seconds(silentMs)} s`);
   }
 
@@ -127,9 +130,16 @@ export function createHealth(options: HealthOptions): Health {
     return hasJoined;
   }
 
+  /** Without its start no partition is fetched; the first look that finds it so counts. */
   function notAllHalted(): Check {
     const all = partitions();
     const halted = all.filter(({ state }) => state === 'halted').length;
+    const { joined, assigned, lastProgressAtMs } = source();
+    const isMember = joined && clock() - lastProgressAtMs <= sessionTimeoutMs; // else `group` says what is wrong
+    const waitsForStart = isMember && assigned.length > 0 && all.every(({ next }) => next === null);
+    withoutStartMs = waitsForStart ? (withoutStartMs ?? clock()) : null;
+    const ms = withoutStartMs === null ? 0 : clock() - withoutStartMs;
+    if (ms > rebalanceTimeoutMs) return fail(`no partition has been told its start for ${seconds(ms)} s`);
     if (halted === 0) return pass('none halted');
     return halted < all.length ? pass(`${halted} of ${all.length} halted`) : fail('every partition is halted');
   }

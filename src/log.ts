@@ -11,6 +11,7 @@ import { createHmac, createSecretKey } from 'node:crypto';
 import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { type DestinationStream, type LevelWithSilent, type Logger, pino, stdTimeFunctions } from 'pino';
 import pretty from 'pino-pretty';
+import { outside } from '../db/scope.ts';
 import { describe } from './errors.ts';
 import type { DeadCode, Dialect, EventType, Outcome } from './events.ts';
 
@@ -170,7 +171,7 @@ export function createEventLog(
       tally.leftOut += 1;
       tally.level = level;
       // A little later than the second ends: timers may come early.
-      timer ??= setTimeout(flush, 1005 - (clock() % 1000)).unref();
+      timer ??= outside(() => setTimeout(flush, 1005 - (clock() % 1000)).unref());
       return false;
     }
     return true;

@@ -1,13 +1,14 @@
 // main.ts — the service as one process: wires the steps, starts them in order, stops them in order.
 //
 // Start:  1 settings  2 HTTP (health)  3 Postgres answers, migrated  4 the source joins; batches flow
-// Stop (SIGTERM, SIGINT), at most 10 s:
+// Stop (SIGTERM, SIGINT), 10 s as a rule, at most 14:
 //   1 no new drain starts; the source hands over no new batch, those in flight are saved and committed
-//   2 drains in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written
+//   2 drains in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written   6 spans are sent
 // What is cut off by a kill -9 instead is found again: the fence and the position make every step repeatable.
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { openDatabase, type Tx } from '../db/client.ts';
+import { outside } from '../db/scope.ts';
 import { createServer } from './api/server.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createCustomers } from './customers.ts';
@@ -34,7 +35,7 @@ import { type Result, run } from './run.ts';
 import { save, saveLocked, write } from './save.ts';
 import { openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
-import { createSpans, outside, sampledTraceId } from './spans.ts';
+import { createSpans, sampledTraceId } from './spans.ts';
 import type { Tallies } from './tallies.ts';
 import type { Telemetry } from './telemetry.ts';
 import { createUserMemory } from './users.ts';
@@ -75,7 +76,7 @@ export async function startService(
 
   const database = openDatabase(config.database);
   const { db } = database;
-  const metrics = createMetrics(config.kafka.groupId);
+  const metrics = createMetrics(config.kafka.groupId, config.file.folder === undefined ? 'kafka' : 'file');
   const spans = createSpans({
     group: config.kafka.groupId,
     clientId: config.kafka.clientId,
@@ -184,7 +185,7 @@ export async function startService(
   database.onConnection(() => {
     memory.clear();
     clearTimeout(checking); // the pool opens several at once
-    checking = setTimeout(() => void partitions.check(source).catch(() => undefined), 100).unref();
+    checking = outside(() => setTimeout(() => void partitions.check(source).catch(() => undefined), 100).unref());
   });
 
   let open: Awaited<ReturnType<Facts['open']>>;

@@ -3,8 +3,8 @@
 // Owns:          the list (METRICS; docs/operations.md explains it), the closed sets of labels, recording and observing.
 // Does not own:  calls to Postgres and Redis (db/operations.ts), Node's own (a library), the text (telemetry.ts).
 //
-// M1  Per event nothing happens here: a batch is counted from its tallies, once, after its save. A batch that is saved again
-//     after a failure counts once; deliveries count each time.
+// M1  Per event nothing happens here: a batch is counted from its tallies, once, after its save, however many tries that took. Where
+//     the answer to COMMIT was lost it is not counted at all: the tallies and tables are exact, these are not.
 // M2  Labels are closed sets of our own words, topics and partitions. No id, key, offset or text of an error.
 // M3  What somebody counts already is read when it is scraped.
 import type { Attributes, BatchObservableResult, Counter, Observable } from '@opentelemetry/api';
@@ -139,7 +139,7 @@ const DEFINED = {
     name: 'customer_service.kafka.consumer.partitions.paused',
     kind: 'updown',
     unit: '{partition}',
-    description: 'Of those: waiting to be tried again, because a save failed.',
+    description: 'Of those: waiting to be tried again, because a save failed, or where they start can not be read.',
   },
   halted: {
     name: 'customer_service.kafka.consumer.partitions.halted',
@@ -196,8 +196,8 @@ export type Metrics = {
   stop(): void;
 };
 
-/** `group`: of the consumer. Asks for the meter: the SDK must have started. */
-export function createMetrics(group: string, clock: () => number = Date.now): Metrics {
+/** `group`: of the consumer; `system`: where records come from. Asks for the meter: the SDK must have started. */
+export function createMetrics(group: string, system: 'kafka' | 'file', clock: () => number = Date.now): Metrics {
   const of = meter();
   const counter = ({ name, unit, description }: Metric) => of.createCounter(name, { unit, description });
   const histogram = ({ name, unit, description, buckets }: Metric) =>
@@ -216,11 +216,12 @@ export function createMetrics(group: string, clock: () => number = Date.now): Me
     drift: counter(DEFINED.drift),
     transition: counter(DEFINED.transitions),
   });
+  const process = { 'messaging.system': system, 'messaging.operation.name': 'process' };
   let unobserve = () => {};
 
   /** Attribute objects are made once for each topic and partition, and kept: there are few. */
   const ofTopic = memo((topic: string) => ({
-    messages: { ...PROCESS, 'messaging.destination.name': topic, 'messaging.consumer.group.name': group },
+    messages: { ...process, 'messaging.destination.name': topic, 'messaging.consumer.group.name': group },
     name: { 'messaging.destination.name': topic },
     oldest: { 'messaging.destination.name': topic, 'customer_service.batch.edge': 'oldest' },
     newest: { 'messaging.destination.name': topic, 'customer_service.batch.edge': 'newest' },
@@ -266,8 +267,6 @@ export function createMetrics(group: string, clock: () => number = Date.now): Me
     stop: () => unobserve(),
   };
 }
-
-const PROCESS = { 'messaging.system': 'kafka', 'messaging.operation.name': 'process' };
 
 /** Adds what a batch adds to the running totals. Keys of `tallies.ts`; stocks (`state`) are not counted here. */
 function tallyCounter(counters: Record<'event' | 'dead' | 'drift' | 'transition', Counter>) {
@@ -332,7 +331,7 @@ function observeAll(group: string, facts: Facts, clock: () => number): () => voi
     }
     const mine = facts.partitions();
     tell(assigned, source.assigned.length, ofGroup);
-    tell(paused, mine.filter(({ state }) => state === 'waiting').length, ofGroup);
+    tell(paused, source.assigned.filter((one) => isNotRead(one, mine)).length, ofGroup);
     tell(halted, mine.filter(({ state }) => state === 'halted').length, ofGroup);
     tell(rebalances, source.rebalances, ofGroup);
     if (source.lastProgressAtMs > 0) tell(pollAge, Math.max(0, clock() - source.lastProgressAtMs) / 1_000);
@@ -356,6 +355,12 @@ function observeAll(group: string, facts: Facts, clock: () => number): () => voi
   const observables = all.map(observable);
   of.addBatchObservableCallback(read, observables);
   return () => of.removeBatchObservableCallback(read, observables);
+}
+
+/** Waiting to be tried again, or without a known start: nothing of it is handled, and nobody has halted it. */
+function isNotRead(one: { topic: string; partition: number }, all: readonly PartitionFacts[]): boolean {
+  const found = all.find(({ topic, partition }) => topic === one.topic && partition === one.partition);
+  return found === undefined || found.state === 'waiting' || found.state === 'settling';
 }
 
 function memo<T>(make: (key: string) => T): (key: string) => T {

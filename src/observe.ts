@@ -4,10 +4,12 @@
 //
 // O1  A try is one call of the pipeline: its second half on locked rows, after a conflict, belongs to it. What fails and is tried
 //     again by partitions.ts is another try, with a trace of its own.
-// O2  Watching decides nothing: a step's answer and its error go on as they are.
+// O2  Watching decides nothing: a step's answer and its error go on as they are. Only what never settles is ended here, as what
+//     has no end could not be told (retry.ts: inTime).
 import { classify } from './errors.ts';
 import type { Metrics, Step } from './metrics.ts';
 import { type Pipeline, pipeline, type Steps } from './pipeline.ts';
+import { inTime } from './retry.ts';
 import type { Result, RunOptions } from './run.ts';
 import { rowsIn, type Spans } from './spans.ts';
 import { tally } from './tallies.ts';
@@ -77,7 +79,7 @@ export function observedPipeline<Tx>(steps: Steps<Tx>, options: RunOptions, { sp
       },
     };
     try {
-      const ran = await span.in(() => pipeline(watched, options)(work, poisons));
+      const ran = await inTime(span.in(() => pipeline(watched, options)(work, poisons)));
       metrics.tried(work.place, (performance.now() - startMs) / 1_000);
       span.end();
       return ran;

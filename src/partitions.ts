@@ -68,7 +68,8 @@ type Partition = TopicPartition & {
 export type PartitionFacts = TopicPartition & {
   /** The position, as last known; null: not read yet. */
   next: bigint | null;
-  state: 'running' | 'halted' | 'waiting';
+  /** `settling`: where it starts is not known yet. */
+  state: 'settling' | 'running' | 'halted' | 'waiting';
   reason: string | null;
   counts: Partition['counts'];
 } & Partition['progress'];
@@ -189,7 +190,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
           to: part.to,
           records: part.records,
         };
-        await inTime(options.handle(tried, poisons));
+        await options.handle(tried, poisons);
         believe(partition, { ...row, next: part.to });
         noteSave(partition.progress, part, batch.highWatermark);
         Object.assign(partition, {
@@ -251,7 +252,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       partition.waitingSince ??= { reason: code, since: new Date() };
       if (Date.now() - partition.loggedAtMs >= LOG_RETRIES_EVERY_MS) {
         partition.loggedAtMs = Date.now();
-        const attempt = { 'customer_service.save.attempt': partition.failures };
+        const attempt = { 'customer_service.failures': partition.failures };
         const text = known ? 'database error' : 'unknown error, please report it';
         log.error(
           { ...at(batch), ...offsets(tried), ...describe(error), ...attempt },
@@ -357,12 +358,18 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       topic,
       partition,
       next: row?.next ?? furthest?.next ?? null,
-      state: row?.state === 'halted' ? 'halted' : waitingSince === undefined ? 'running' : 'waiting',
+      state: stateOf(row?.state === 'halted', waitingSince !== undefined, (row ?? furthest) !== undefined),
       reason: row?.state === 'halted' ? row.haltedReason : (waitingSince?.reason ?? null),
       counts,
       ...progress,
     }));
   }
+}
+
+function stateOf(isHalted: boolean, isWaiting: boolean, isKnown: boolean): PartitionFacts['state'] {
+  if (isHalted) return 'halted';
+  if (isWaiting) return 'waiting';
+  return isKnown ? 'running' : 'settling';
 }
 
 function newPartition(topic: string, partition: number): Partition {

@@ -16,6 +16,7 @@
 import { createHmac, createSecretKey, hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type ChainableCommander, Redis } from 'ioredis';
 import { beginOperation, type End } from '../db/operations.ts';
+import { outside } from '../db/scope.ts';
 
 export type RedisOptions = {
   url: string;
@@ -103,7 +104,7 @@ export function openRedis({ url, secret, ttlMs, log, forget }: RedisOptions): Sh
       counts.misses += asked.length - known.length;
       return known;
     } catch (error) {
-      end({ code: codeOf(error) });
+      end(failureOf(error));
       counts.errors++;
       breaker.failed(error);
       return [];
@@ -132,15 +133,21 @@ export function openRedis({ url, secret, ttlMs, log, forget }: RedisOptions): Sh
     for (const id of put) pipeline.set(codec.name(under, id), codec.entry(under, id), 'PX', jittered(ttlMs));
     if (drop.length > 0) pipeline.unlink(...drop.map((id) => codec.name(under, id)));
     writing++;
-    const end = begin(pipeline.length === 1 ? 'SET' : 'PIPELINE SET', pipeline.length);
+    const end = begin(nameOf(put.length, drop.length), pipeline.length);
     answersOf(pipeline)
       .then(() => end())
       .catch((error) => {
-        end({ code: codeOf(error) });
+        end(failureOf(error));
         counts.errors++;
         breaker.failed(error);
       })
       .finally(() => writing--);
+  }
+
+  function nameOf(sets: number, drops: number): string {
+    if (sets === 0) return 'UNLINK';
+    if (drops > 0) return 'PIPELINE';
+    return sets === 1 ? 'SET' : 'PIPELINE SET';
   }
 
   /** No `db.query.text`: it would hold the keys. */
@@ -227,6 +234,12 @@ function codeOf(error: unknown): string {
   return code ?? /^[A-Z]{2,20}\b/.exec(message)?.[0] ?? name;
 }
 
+/** What Redis itself answered is its status; that it did not answer is ours to say. */
+function failureOf(error: unknown): { code: string; status?: string } {
+  const code = codeOf(error);
+  return (error as Error).name === 'ReplyError' ? { code, status: code } : { code };
+}
+
 /** The answers of all commands. Rejects with the first error, or when they take longer than LIMIT_MS. */
 async function answersOf(pipeline: ChainableCommander): Promise<unknown[]> {
   const results = (await within(LIMIT_MS, pipeline.exec())) ?? [];
@@ -305,7 +318,7 @@ export function createBreaker(port: {
     failures = nowMs - lastFailureMs > CALM_MS ? 1 : failures + 1;
     lastFailureMs = nowMs;
     clearTimeout(timer);
-    timer = setTimeout(tryNow, pauseMs(failures)).unref();
+    timer = outside(() => setTimeout(tryNow, pauseMs(failures)).unref());
     if (mode === 'open') return;
     mode = 'open';
     port.opened(error);

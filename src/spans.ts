@@ -66,11 +66,6 @@ export function sampledTraceId(): string | null {
   return found !== undefined && (found.traceFlags & TraceFlags.SAMPLED) !== 0 ? found.traceId : null;
 }
 
-/** What goes on after the batch that began it: no part of its trace. */
-export function outside<T>(act: () => T): T {
-  return context.with(ROOT_CONTEXT, act);
-}
-
 const failedIn = new WeakMap<Error, Context>();
 /** Runs `act` where the try that failed with this error is the active span: what is logged about it leads to its trace. */
 export function whereItFailed<T>(error: unknown, act: () => T): T {
@@ -239,10 +234,7 @@ const PROCESS = { 'messaging.operation.name': 'process', 'messaging.operation.ty
 const GO_FIRST: ReadonlySet<string> = new Set(['dead', 'rejected', 'waiting']);
 
 async function traceSave<T>(attempt: number, act: () => Promise<T>, rowsOf: (answer: T) => number): Promise<T> {
-  const attributes = {
-    'customer_service.save.attempt': attempt,
-    'customer_service.save.isolation_level': 'read committed',
-  };
+  const attributes = { 'customer_service.save.attempt': attempt };
   const span = tracer.startSpan('customer_service.save', { ...RUN, attributes }, context.active());
   try {
     const answer = await context.with(trace.setSpan(context.active(), span), act);

@@ -34,13 +34,13 @@ export type Telemetry = {
 const env = withEnvFile(process.env);
 const instance = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
 
-env.OTEL_TRACES_SAMPLER ??= 'parentbased_traceidratio';
-env.OTEL_TRACES_SAMPLER_ARG ??= '0.1';
+env.OTEL_TRACES_SAMPLER ||= 'parentbased_traceidratio';
+env.OTEL_TRACES_SAMPLER_ARG ||= '0.1';
 // 480 spans/s survive 17 s of a stalled collector; the SDK's own 2,048 survive 4 s.
-env.OTEL_BSP_MAX_QUEUE_SIZE ??= '8192';
-env.OTEL_BSP_SCHEDULE_DELAY ??= '1000';
-env.OTEL_NODE_EXPERIMENTAL_SDK_METRICS ??= 'true'; // the only count of dropped spans
-env.OTEL_LOG_LEVEL ??= 'warn';
+env.OTEL_BSP_MAX_QUEUE_SIZE ||= '8192';
+env.OTEL_BSP_SCHEDULE_DELAY ||= '1000';
+env.OTEL_NODE_EXPERIMENTAL_SDK_METRICS ||= 'true'; // the only count of dropped spans
+env.OTEL_LOG_LEVEL ||= 'warn';
 
 const serviceName = env.OTEL_SERVICE_NAME || 'customer-service';
 const isDisabled = env.OTEL_SDK_DISABLED?.toLowerCase() === 'true';
@@ -67,7 +67,7 @@ const sdk = startNodeSDK({
 });
 
 /** A collector that hangs must not hold the end of the process. */
-const STOP_AT_MOST_MS = 3_000;
+const STOP_AT_MOST_MS = 1_000;
 /** Without the scope's three labels on every line: they are half of the text. */
 const serializer = new PrometheusSerializer(undefined, false, undefined, false, true);
 
@@ -122,7 +122,7 @@ function seldom(log: Log): (...said: unknown[]) => void {
     context.with(ROOT_CONTEXT, () =>
       log.warn(
         { 'error.type': code ?? '_OTHER', 'exception.message': message.slice(0, 300) },
-        'telemetry: spans could not be sent; events are not affected. Is the collector of OTEL_EXPORTER_OTLP_ENDPOINT up?',
+        'telemetry: something went wrong, events are not affected. Is the collector of OTEL_EXPORTER_OTLP_ENDPOINT up?',
       ),
     );
   };

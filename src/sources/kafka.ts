@@ -86,8 +86,9 @@ export function kafkaSource(settings: KafkaSettings, log: Log, watch?: Watch): S
       dead,
       ...seen,
       member: member?.id ?? null,
-      assigned: [...(member?.held.values() ?? [])].map(({ topic, partition, highWatermark, mode }) => {
-        return { topic, partition, highWatermark, paused: mode === 'halted' || mode === 'waiting' };
+      assigned: [...(member?.held.values() ?? [])].map(({ topic, partition, highWatermark, mode, next, skippedTo }) => {
+        const empty = skippedTo > next ? { from: next, to: skippedTo } : undefined;
+        return { topic, partition, highWatermark, paused: mode === 'halted' || mode === 'waiting', empty };
       }),
     }),
     ended,

@@ -81,8 +81,14 @@ export type SourceFacts = {
   rebalances: number;
   /** Group generation and member, where the source has a group. */
   member: string | null;
-  /** `highWatermark`: the log's end, as known at the latest batch or look; a look comes every 15 s at the latest. */
-  assigned: readonly (TopicPartition & { highWatermark: bigint | null; paused: boolean })[];
+  /** `highWatermark`: the log's end, as known at the latest batch or look; a look comes every 15 s at the latest. `empty`: the
+   *  log is known to hold no data from here to there (aborted transactions, markers): whoever is at or behind its begin is not
+   *  behind for that. */
+  assigned: readonly (TopicPartition & {
+    highWatermark: bigint | null;
+    paused: boolean;
+    empty?: { from: bigint; to: bigint } | undefined;
+  })[];
 };
 
 /** Told of every request to a broker that was answered: `apiName` is Kafka's own (Fetch, OffsetCommit), `broker` is

@@ -119,7 +119,6 @@ describe('the span of a batch', () => {
     });
     expect(only(kept.named('customer_service.save')).attributes).toEqual({
       'customer_service.save.attempt': 1,
-      'customer_service.save.isolation_level': 'read committed',
       'customer_service.row_count': 3,
     });
   });

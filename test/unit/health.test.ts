@@ -99,6 +99,16 @@ describe('a process that is stuck is restarted', () => {
     }
   });
 
+  test('but not while the brokers are silent: nobody is helped by that', () => {
+    const { health, source, pass, world } = setup();
+    source({ lastAnswerAtMs: world.now });
+    pass(300 * SECOND);
+    expect(health.live().checks).toEqual({ progress: { ok: true, detail: 'no word from the brokers' } });
+    expect(failing(health.ready())).toEqual(['group']);
+    source({ lastAnswerAtMs: world.now });
+    expect(failing(health.live())).toEqual(['progress']);
+  });
+
   test('a join that does not end although the brokers answer', () => {
     const { health, source, pass, world } = setup();
     source({ joined: false });
@@ -260,6 +270,22 @@ describe('ready means: it can do its work now', () => {
       world.database = facts;
       expect(failing(health.ready())).toEqual(['database']);
     }
+  });
+
+  test('no partition was told its start: for as long as a rebalance may last', () => {
+    const { health, world, source, pass } = setup();
+    Object.assign(world, { partitions: ['settling'], saves: { next: null } });
+    const look = () => {
+      source({ lastProgressAtMs: world.now });
+      return failing(health.ready());
+    };
+    expect(look()).toEqual([]);
+    pass(15 * SECOND);
+    expect(look()).toEqual([]);
+    pass(1 * SECOND);
+    expect(look()).toEqual(['partitions']);
+    world.saves = { next: 10n };
+    expect(look()).toEqual([]);
   });
 
   test('some partitions halted: yes, and it says how many; all: no', () => {

@@ -13,7 +13,9 @@ function setup() {
   const world = {
     now: START,
     assigned: [{ ...place, highWatermark: 10n, paused: false }] as Assigned[],
-    partitions: [{ ...place, next: 10n, savedRecordMs: null, caughtUpAtMs: null, assignedAtMs: START }] as Partition[],
+    partitions: [
+      { ...place, next: 10n, savedRecordMs: null, savedAtMs: null, caughtUpAtMs: null, assignedAtMs: START },
+    ] as Partition[],
   };
   const lag = createLag({ source: () => world, partitions: () => world.partitions, clock: () => world.now });
   /** Time passes, with a look every 5 s. */
@@ -57,7 +59,7 @@ describe('lag in seconds', () => {
 
   test('quiet for two hours, a record comes while it is halted: seconds count from the last look without lag', () => {
     const { pass, source, partition, facts } = setup();
-    partition({ savedRecordMs: START, caughtUpAtMs: START });
+    partition({ savedRecordMs: START, savedAtMs: START, caughtUpAtMs: START });
     pass(2 * HOUR);
     source({ highWatermark: 11n, paused: true });
     pass(10 * SECOND);
@@ -87,12 +89,36 @@ describe('lag in seconds', () => {
     expect(facts()).toEqual([[5, 1]]);
   });
 
+  test('a busy partition that is never seen at the end is as far behind as its records are old', () => {
+    const { world, source, partition, lag, facts } = setup();
+    lag.look();
+    for (let n = 1n; n <= 240n; n++) {
+      world.now += 5 * SECOND;
+      source({ highWatermark: 10n + n * 100n });
+      partition({ next: n * 100n, savedRecordMs: world.now - 1 * SECOND, savedAtMs: world.now });
+      lag.look();
+    }
+    expect(facts()).toEqual([[10, 1]]);
+  });
+
+  test('none for a log that ends with what holds no data: the position moves over it with the next record', () => {
+    const { pass, source, facts } = setup();
+    source({ highWatermark: 13n, empty: { from: 10n, to: 13n } });
+    pass(60 * SECOND);
+    expect(facts()).toEqual([[0, 0]]);
+    source({ highWatermark: 15n });
+    pass(10 * SECOND);
+    expect(facts()).toEqual([[2, 10]]);
+    source({ empty: { from: 11n, to: 15n } }); // of records behind the position it says nothing
+    expect(facts()).toEqual([[5, 10]]);
+  });
+
   test('a backlog from the start: as old as the last saved record, before that as long as it is assigned', () => {
     const { pass, source, partition, facts, world } = setup();
     source({ highWatermark: 100n });
     pass(30 * SECOND);
     expect(facts()).toEqual([[90, 30]]);
-    partition({ next: 50n, savedRecordMs: world.now - 24 * HOUR });
+    partition({ next: 50n, savedRecordMs: world.now - 24 * HOUR, savedAtMs: world.now });
     expect(facts()).toEqual([[50, 24 * 3_600]]);
     partition({ savedRecordMs: world.now + 5 * SECOND }); // a producer's clock
     expect(facts()).toEqual([[50, 0]]);

@@ -329,7 +329,7 @@ describe('a span is made', () => {
     const parent = tracer.startSpan('batch');
     context.with(trace.setSpan(context.active(), parent), () => {
       const end = beginOperation({ summary: 'MGET', attributes: { 'db.operation.name': 'MGET' } }, () => ({ more: 1 }));
-      end({ code: 'OOM', learned: { hits: 3 } });
+      end({ code: 'OOM', status: 'OOM', learned: { hits: 3 } });
     });
     expect(kept.named('MGET')[0]).toMatchObject({
       attributes: {
