@@ -7,7 +7,7 @@
 // O2  Nothing here changes what a call does or what it rejects with.
 import { type Attributes, type Histogram, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type postgres from 'postgres';
-import { meter, tracer } from './scope.ts';
+import { histogram, tracer } from './scope.ts';
 
 export const DB_METRICS = [
   {
@@ -31,10 +31,8 @@ let instruments: { duration: Histogram; wait: Histogram } | undefined;
 /** Made when they are first needed: the SDK has started by then. */
 function histograms(): { duration: Histogram; wait: Histogram } {
   if (instruments !== undefined) return instruments;
-  const [duration, wait] = DB_METRICS.map(({ name, unit, description, buckets }) =>
-    meter().createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: [...buckets] } }),
-  ) as [Histogram, Histogram];
-  instruments = { duration, wait };
+  const [duration, wait] = DB_METRICS;
+  instruments = { duration: histogram(duration), wait: histogram(wait) };
   return instruments;
 }
 

@@ -5,8 +5,6 @@
 //   1 no new drain starts; the source hands over no new batch, those in flight are saved and committed
 //   2 drains in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written   6 spans are sent
 // What is cut off by a kill -9 instead is found again: the fence and the position make every step repeatable.
-import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import { openDatabase, type Tx } from '../db/client.ts';
 import { outside } from '../db/scope.ts';
 import { createServer } from './api/server.ts';
@@ -39,7 +37,7 @@ import { createSpans, sampledTraceId } from './spans.ts';
 import type { Tallies } from './tallies.ts';
 import type { Telemetry } from './telemetry.ts';
 import { createUserMemory } from './users.ts';
-import { SERVICE_VERSION } from './version.ts';
+import { newInstance, SERVICE_VERSION } from './version.ts';
 import { createWake } from './wake.ts';
 
 /** P6. A backlog makes batches of about 1,250 records; more than this in one transaction only holds locks longer. */
@@ -72,7 +70,7 @@ export async function startService(
 ): Promise<Service> {
   assertPatched();
   for (const warning of config.warnings) log.warn(warning);
-  const instance = telemetry?.instance ?? `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
+  const instance = telemetry?.instance ?? newInstance();
 
   const database = openDatabase(config.database);
   const { db } = database;

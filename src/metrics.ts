@@ -9,7 +9,7 @@
 // M3  What somebody counts already is read when it is scraped.
 import type { Attributes, BatchObservableResult, Counter, Observable } from '@opentelemetry/api';
 import { DB_METRICS } from '../db/operations.ts';
-import { meter } from '../db/scope.ts';
+import { histogram, meter } from '../db/scope.ts';
 import { user as userTable } from '../machines/index.ts';
 import type { CustomersFacts } from './customers.ts';
 import type { Place } from './events.ts';
@@ -17,6 +17,7 @@ import type { LagFacts } from './lag.ts';
 import type { PartitionFacts } from './partitions.ts';
 import type { Work } from './pipeline.ts';
 import type { SourceFacts } from './sources/source.ts';
+import { placeOf, serverOf } from './spans.ts';
 import type { Tallies } from './tallies.ts';
 import type { UserMemory } from './users.ts';
 
@@ -200,8 +201,6 @@ export type Metrics = {
 export function createMetrics(group: string, system: 'kafka' | 'file', clock: () => number = Date.now): Metrics {
   const of = meter();
   const counter = ({ name, unit, description }: Metric) => of.createCounter(name, { unit, description });
-  const histogram = ({ name, unit, description, buckets }: Metric) =>
-    of.createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: [...(buckets ?? [])] } });
   const consumed = counter(DEFINED.consumed);
   const duration = histogram(DEFINED.duration);
   const requests = histogram(DEFINED.requests);
@@ -232,9 +231,7 @@ export function createMetrics(group: string, system: 'kafka' | 'file', clock: ()
   });
   const ofRequest = memo((key: string) => {
     const [apiName = '', broker = ''] = key.split(' ');
-    const at = broker.lastIndexOf(':');
-    const server = { 'server.address': broker.slice(0, at), 'server.port': Number(broker.slice(at + 1)) };
-    return { 'messaging.system': 'kafka', 'messaging.operation.name': apiName, ...server };
+    return { 'messaging.system': 'kafka', 'messaging.operation.name': apiName, ...serverOf(broker) };
   });
   const ofStep = memo((step: string) => ({ 'customer_service.step': step }));
 
@@ -321,11 +318,7 @@ function observeAll(group: string, facts: Facts, clock: () => number): () => voi
     const source = facts.source();
     const ofGroup = { 'messaging.consumer.group.name': group };
     for (const { topic, partition, records, seconds } of facts.lag()) {
-      const where = {
-        'messaging.destination.name': topic,
-        'messaging.destination.partition.id': String(partition),
-        ...ofGroup,
-      };
+      const where = { ...placeOf({ topic, partition }), ...ofGroup };
       tell(lag, records, where);
       tell(timeLag, seconds, where);
     }

@@ -22,7 +22,7 @@ import { makePositions, type Position, readPositions } from './positions.ts';
 import { CONFLICT, INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
 import type { Poisons } from './run.ts';
 import type { Assigned, Batch, Mailbox, Source, Start, Taken, TopicPartition } from './sources/source.ts';
-import { whereItFailed } from './spans.ts';
+import { placeOf, whereItFailed } from './spans.ts';
 
 export type PartitionsOptions = {
   db: Db;
@@ -215,7 +215,10 @@ export function createPartitions(options: PartitionsOptions): Partitions {
           options.forgetUsers();
           partition.counts.fenced++;
           partition.fenced++;
-          log.warn({ ...at(batch), ...describe(error) }, 'fenced: somebody else saved this position; reading it again');
+          log.warn(
+            { ...placeOf(batch), ...describe(error) },
+            'fenced: somebody else saved this position; reading it again',
+          );
           return partition.fenced >= FENCED_IN_A_ROW ? { what: 'rejoin' } : undefined;
         case 'conflict':
           partition.counts.conflicts++;
@@ -255,7 +258,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
         const attempt = { 'customer_service.failures': partition.failures };
         const text = known ? 'database error' : 'unknown error, please report it';
         log.error(
-          { ...at(batch), ...offsets(tried), ...describe(error), ...attempt },
+          { ...placeOf(batch), ...offsets(tried), ...describe(error), ...attempt },
           `${text}: nothing is lost, the partition waits and tries again`,
         );
       }
@@ -289,7 +292,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   function believe(partition: Partition, row: Position): void {
     const { furthest } = partition;
     if (furthest !== undefined && furthest.generation === row.generation && row.next < furthest.next) {
-      const lines = { ...at(row), position: String(row.next), expected: String(furthest.next) };
+      const lines = { ...placeOf(row), position: String(row.next), expected: String(furthest.next) };
       log.warn(
         lines,
         'the database went back in time: everything remembered is dropped, reading again from its position',
@@ -305,7 +308,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
     partition.counts.gaps++;
     partition.gaps++;
     const isBehind = row.next > batch.fetchedOffset;
-    const lines = { ...at(batch), fetched: String(batch.fetchedOffset), position: String(row.next) };
+    const lines = { ...placeOf(batch), fetched: String(batch.fetchedOffset), position: String(row.next) };
     log.warn(
       lines,
       `the log was fetched from ${isBehind ? 'below' : 'beyond'} the saved position: fetching again from there`,
@@ -321,7 +324,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   async function haltPartition(partition: TopicPartition, row: Position, reason: string): Promise<Taken> {
     if (!(await halt(db, row, reason))) throw new Fenced('somebody else moved or halted the position meanwhile');
     log.error(
-      { ...at(partition), reason },
+      { ...placeOf(partition), reason },
       'halted: this partition stops until `user-lifecycle partitions resume`; the others go on',
     );
     const known = partitions.get(`${partition.topic}/${partition.partition}`);
@@ -344,7 +347,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       if (row.state === 'halted') source.pause(row);
       else {
         log.info(
-          { ...at(row), position: String(row.next) },
+          { ...placeOf(row), position: String(row.next) },
           'the saved position is another than expected: going on from it',
         );
         options.forgetUsers();
@@ -402,9 +405,6 @@ function noteSave(
   if (to >= highWatermark) progress.caughtUpAtMs = progress.savedAtMs;
 }
 
-function at({ topic, partition }: TopicPartition) {
-  return { 'messaging.destination.name': topic, 'messaging.destination.partition.id': String(partition) };
-}
 function offsets(work: Work | undefined) {
   return work === undefined ? {} : { first_offset: String(work.from), last_offset: String(work.to - 1n) };
 }

@@ -152,11 +152,14 @@ export function openRedis({ url, secret, ttlMs, log, forget }: RedisOptions): Sh
 
   /** No `db.query.text`: it would hold the keys. */
   function begin(name: string, commands = 1): End {
-    const summary = { 'db.system.name': 'redis', 'db.operation.name': name };
-    const { host, port, db } = redis.options;
-    const place = { 'db.namespace': String(db ?? 0), 'server.address': String(host), 'server.port': Number(port) };
-    const batch = commands > 1 ? { 'db.operation.batch.size': commands } : {};
-    return beginOperation({ summary: name, attributes: summary }, () => ({ ...place, ...batch }));
+    return beginOperation(
+      { summary: name, attributes: { 'db.system.name': 'redis', 'db.operation.name': name } },
+      () => {
+        const { host, port, db } = redis.options;
+        const place = { 'db.namespace': String(db ?? 0), 'server.address': String(host), 'server.port': Number(port) };
+        return commands > 1 ? { ...place, 'db.operation.batch.size': commands } : place;
+      },
+    );
   }
 
   /** Agrees with all other processes on a namespace. Throws unless Redis takes writes and answers. */

@@ -60,6 +60,17 @@ export type WorkSpan = {
   end(error?: unknown): void;
 };
 
+/** A partition, on spans, metrics and lines about it. */
+export function placeOf({ topic, partition }: { topic: string; partition: number }) {
+  return { 'messaging.destination.name': topic, 'messaging.destination.partition.id': String(partition) };
+}
+
+/** "host:port" as the conventions name its parts. */
+export function serverOf(broker: string): { 'server.address': string; 'server.port': number } {
+  const at = broker.lastIndexOf(':');
+  return { 'server.address': broker.slice(0, at), 'server.port': Number(broker.slice(at + 1)) };
+}
+
 /** What W3C and Jaeger call a sampled trace: it can be found. The active span's; null: none, or not sampled. */
 export function sampledTraceId(): string | null {
   const found = trace.getActiveSpan()?.spanContext();
@@ -80,15 +91,12 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
   const partitions = new Map<string, Attributes>();
   /** The newest sampled batch of each partition, until its commit. */
   const toCommit = new Map<string, { parent: Context; next: bigint }>();
-  const at = broker?.lastIndexOf(':') ?? 0;
   const system = { 'messaging.system': broker === undefined ? 'file' : 'kafka' };
   const fixed: Attributes = {
     ...system,
     'messaging.consumer.group.name': group,
     'messaging.client.id': clientId,
-    ...(broker === undefined
-      ? {}
-      : { 'server.address': broker.slice(0, at), 'server.port': Number(broker.slice(at + 1)) }),
+    ...(broker === undefined ? {} : serverOf(broker)),
   };
 
   /** Made once: a sampler sees them, so they are given when the span begins. */
@@ -96,8 +104,7 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
     const key = `${topic}/${partition}`;
     let found = partitions.get(key);
     if (found === undefined) {
-      const place = { 'messaging.destination.name': topic, 'messaging.destination.partition.id': String(partition) };
-      found = Object.freeze({ ...fixed, ...PROCESS, ...place });
+      found = Object.freeze({ ...fixed, ...PROCESS, ...placeOf({ topic, partition }) });
       partitions.set(key, found);
     }
     return found;
@@ -210,8 +217,7 @@ export function createSpans({ group, clientId, broker, eventsPerBatch, hashUser 
     const attributes: Attributes = {
       ...system,
       ...PROCESS,
-      'messaging.destination.name': event.place.topic,
-      'messaging.destination.partition.id': String(event.place.partition),
+      ...placeOf(event.place),
       'messaging.kafka.offset': Number(event.record.offset),
       'customer_service.event.type': event.type ?? '_OTHER',
       'customer_service.outcome': outcome,

@@ -6,18 +6,17 @@
 // T1  Traces go by OTLP to where the standard `OTEL_*` variables say. No endpoint: no tracer, spans cost nothing.
 // T2  Metrics are scraped, never pushed: `metrics` is the text of `/metrics`.
 // T3  A collector that is away costs spans, never events: a bounded queue, drops counted (`otel_sdk_processor_span_processed`).
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { parseEnv } from 'node:util';
-import { context, DiagLogLevel, diag, ROOT_CONTEXT } from '@opentelemetry/api';
+import { DiagLogLevel, diag } from '@opentelemetry/api';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { RuntimeNodeInstrumentation } from '@opentelemetry/instrumentation-runtime-node';
 import { AggregationTemporality, InstrumentType } from '@opentelemetry/sdk-metrics';
 import { startNodeSDK } from '@opentelemetry/sdk-node';
+import { outside } from '../db/scope.ts';
 import type { Log } from './log.ts';
 import { sleep } from './retry.ts';
-import { SERVICE_VERSION } from './version.ts';
+import { newInstance, SERVICE_VERSION } from './version.ts';
 
 export type Telemetry = {
   /** This process, in every span, metric and log line, and in the positions that it saves. */
@@ -32,7 +31,7 @@ export type Telemetry = {
 };
 
 const env = withEnvFile(process.env);
-const instance = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
+const instance = newInstance();
 
 env.OTEL_TRACES_SAMPLER ||= 'parentbased_traceidratio';
 env.OTEL_TRACES_SAMPLER_ARG ||= '0.1';
@@ -119,7 +118,7 @@ function seldom(log: Log): (...said: unknown[]) => void {
     if (nowMs - lastMs < SAY_EVERY_MS) return;
     lastMs = nowMs;
     const { code, message } = problemIn(said);
-    context.with(ROOT_CONTEXT, () =>
+    outside(() =>
       log.warn(
         { 'error.type': code ?? '_OTHER', 'exception.message': message.slice(0, 300) },
         'telemetry: something went wrong, events are not affected. Is the collector of OTEL_EXPORTER_OTLP_ENDPOINT up?',
