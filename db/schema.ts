@@ -3,6 +3,7 @@
 // Ids are `collate "C"`: compared by bytes, as the machine and Redis do, and cheaper. Marks are ms since 1970 in bigint:
 // they are compared, not shown. Nothing that changes is indexed (no HOT updates otherwise); fillfactor 80 on users.
 // What Drizzle can not say (fillfactor, the append-only trigger, the view) stands in migrations/0001_rules.sql.
+// `jobs` and `audit` are operators' writes (src/jobs.ts, src/audit.ts): no batch touches them.
 import { sql } from 'drizzle-orm';
 import {
   bigint,
@@ -169,7 +170,10 @@ export const deadLetters = pgTable(
     byWhom: text('by_whom'),
     settledAt: time('settled_at'),
     note: text('note'),
+    /** What an operator put in the place of `value`; that stays as it was received. */
     editedValue: bytes('edited_value'),
+    /** An operator's choice: applied even where its user has since seen a newer one. */
+    forced: boolean('forced').notNull().default(false),
   },
   (t) => [
     primaryKey({ columns: [t.topic, t.partition, t.generation, t.offset] }),
@@ -220,4 +224,51 @@ export const holds = pgTable(
     since: time('since').notNull().defaultNow(),
   },
   (t) => [primaryKey({ columns: [t.kind, t.id] }), check('holds_kind', sql`${t.kind} in ('user', 'customer')`)],
+);
+
+/** What an operator started and takes long. It goes on from `cursor` after an interruption. */
+export const jobs = pgTable(
+  'jobs',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    kind: text('kind').notNull(),
+    /** Which rows: the filter. */
+    scope: jsonb('scope').notNull(),
+    /** What else was said: the reason, forced or not. */
+    options: jsonb('options').notNull(),
+    state: text('state').notNull().default('running'),
+    /** Of what there was when it began; null: not known. */
+    total: long('total'),
+    done: long('done').notNull().default('0'),
+    /** Of those: without success. */
+    failed: long('failed').notNull().default('0'),
+    /** Where it goes on: the last id or user it has ended with. */
+    cursor: id('cursor').notNull().default(''),
+    startedBy: text('started_by').notNull(),
+    startedAt: time('started_at').notNull().defaultNow(),
+    /** Of its last step. */
+    updatedAt: time('updated_at').notNull().defaultNow(),
+    endedAt: time('ended_at'),
+  },
+  () => [
+    check('jobs_kind', sql`kind in ('redrive', 'discard', 'migrate', 'rebuild')`),
+    check('jobs_state', sql`state in ('running', 'done', 'cancelled', 'failed')`),
+  ],
+);
+
+/** Who did what to which scope, with which result. */
+export const audit = pgTable(
+  'audit',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    at: time('at').notNull().defaultNow(),
+    who: text('who').notNull(),
+    verb: text('verb').notNull(),
+    scope: jsonb('scope').notNull(),
+    dryRun: boolean('dry_run').notNull(),
+    /** Null: it did not end yet, or was interrupted. */
+    result: jsonb('result'),
+    jobId: bigint('job_id', { mode: 'number' }),
+  },
+  (t) => [index('audit_job').on(t.jobId).where(sql`job_id is not null`)],
 );

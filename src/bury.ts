@@ -1,7 +1,7 @@
 // bury.ts — why an event becomes a dead letter after it was routed, in words that quote nothing of it. Pure (P3).
 import { VERSION } from '../machines/index.ts';
 import type { DeadCode, Event, Unreadable, UserEvent } from './events.ts';
-import { type Put, put, type UserRow } from './put.ts';
+import { type Put, type PutOptions, put, type UserRow } from './put.ts';
 
 export type Buried = {
   outcome: 'dead';
@@ -18,9 +18,14 @@ export type Buried = {
 };
 
 /** `put`, and the one place where a machine that throws is caught (N2). */
-export function putOrBury(row: UserRow | undefined, event: UserEvent, customerKnown: boolean): Put | Buried {
+export function putOrBury(
+  row: UserRow | undefined,
+  event: UserEvent,
+  customerKnown: boolean,
+  options?: PutOptions,
+): Put | Buried {
   try {
-    return put(row, event, customerKnown);
+    return put(row, event, customerKnown, options);
   } catch (error) {
     return {
       outcome: 'dead',

@@ -1,19 +1,12 @@
 // put.ts — one event put to one user's machine: the outcome, and the row after it. Pure (P3).
 //
-// Owns:          marks (which event is late), the ring (which was put before), the facts a guard needs, drift.
+// Owns:          marks (which event is late), the ring (which was put before), the facts a guard needs, drift, and bringing a
+//                row of an older machine version up to this one.
 // Does not own:  what a state means (machines/user.ts), whether the event may be put at all (run.ts: the gates).
 //
 // The fold of a user's history is `put`, row after row (P1): nothing else decides what an event does. An event enters the
 // ring when it is put to the machine, whatever its outcome; a duplicate does not enter again.
-import {
-  NOBODY,
-  ROLE_MAPPING,
-  STATUS_STATE,
-  type State,
-  type UserContext,
-  user as userTable,
-  VERSION,
-} from '../machines/index.ts';
+import { MACHINE, type Machine, type State, type UserContext, VERSION } from '../machines/index.ts';
 import type { CustomerEvent, Event, UserEvent } from './events.ts';
 
 /** A saved user. `rev` is raised by every write; `waiting` counts what waits or blocks as a dead letter. */
@@ -59,6 +52,8 @@ export type Settled = {
   to: State | null;
   transition: string | null;
   drift: boolean;
+  /** The state that the row was saved in, where a migration led from it to `from`. */
+  migratedFrom: State | null;
   facts: Facts;
 };
 /** What was added to the event for the guards, and what the fold of the history needs: part of the history row.
@@ -69,69 +64,87 @@ export type Facts = {
   customerKnown?: true;
   roleIsNewer?: true;
   statusIsNewer?: true;
+  /** An operator's choice: applied though it is late. */
+  forced?: true;
 };
 
 /** What putting an event to a user's machine leads to: a row and a settled event, or a reason to wait. */
 export type Put = { row: UserRow; settled: Settled } | { outcome: 'waiting'; reason: 'user' | 'customer' };
 
+export type PutOptions = {
+  /** Not stale, however late: an operator's choice. It leaves the mark as it is. */
+  forced?: boolean;
+  /** Another than today's. */
+  machine?: Machine;
+};
+
 /** One event put to one user's machine. The fold of a user's history is this function, row after row (P1).
- *  Throws what the machine throws. */
-export function put(row: UserRow | undefined, event: UserEvent, customerKnown: boolean): Put {
-  if (row === undefined && event.type !== 'USER_CREATED') return { outcome: 'waiting', reason: 'user' };
+ *  Throws what the machine throws, or the migration of an older row. */
+export function put(
+  saved: UserRow | undefined,
+  event: UserEvent,
+  customerKnown: boolean,
+  { forced = false, machine = MACHINE }: PutOptions = {},
+): Put {
+  if (saved === undefined && event.type !== 'USER_CREATED') return { outcome: 'waiting', reason: 'user' };
+  const row = saved && upToDate(saved, machine);
+  const migratedFrom = saved !== undefined && row?.state !== saved.state ? saved.state : null;
   const from: State = row?.state ?? 'absent';
   const facts = factsOf(row, event, customerKnown);
-  const next: UserRow = row === undefined ? newUser(event) : { ...row };
+  const next: UserRow = row === undefined ? newUser(event, machine) : { ...row };
   next.version++;
-  if (row !== undefined && ringHas(row.ring, event.hash))
-    return settle(row, next, event, 'duplicate', null, from, facts);
+  if (row !== undefined && ringHas(row.ring, event.hash)) return settle('duplicate', null);
 
-  const step = userTable.step(from, row ?? NOBODY, {
+  const step = machine.table.step(from, row ?? machine.nobody, {
     type: event.type,
     payload: event.payload,
     facts: booleans(facts),
   } as never);
   if (step === undefined && row === undefined) return { outcome: 'waiting', reason: 'customer' };
   next.ring = ringWith(next.ring, event.hash);
-  if (step === undefined) return settle(row, next, event, 'rejected', null, from, facts);
-  next.machineVersion = VERSION;
+  if (step === undefined) return settle('rejected', null);
   const mark = markOf(row, event);
-  if (mark !== undefined && isStale(event, mark)) return settle(row, next, event, 'stale', null, from, facts);
-  raiseMark(next, event, mark);
-  if (!step.changes) return settle(row, next, event, 'skipped', step.transition, from, facts);
+  const late = mark !== undefined && isStale(event, mark);
+  if (late && !forced) return settle('stale', null);
+  if (late) facts.forced = true;
+  else raiseMark(next, event, mark);
+  if (!step.changes) return settle('skipped', step.transition);
   if (step.assigned !== undefined) Object.assign(next, step.assigned);
   next.state = step.state as UserRow['state'];
   if (next.state === 'deleted') next.deletedAt = isoTime(event);
-  return settle(row, next, event, 'applied', step.transition, from, facts);
+  return settle('applied', step.transition);
+
+  function settle(outcome: FinalOutcome, transition: string | null): Put {
+    const { customerId, version, state } = next;
+    const drift = outcome === 'applied' && row !== undefined && hasDrifted(row, event, machine);
+    const settled = { outcome, event, customerId, version, from, to: state, transition, drift, migratedFrom, facts };
+    return { row: next, settled };
+  }
 }
 
-function settle(
-  before: UserRow | undefined,
-  row: UserRow,
-  event: UserEvent,
-  outcome: FinalOutcome,
-  transition: string | null,
-  from: State,
-  facts: Facts,
-): Put {
-  return {
-    row,
-    settled: {
-      outcome,
-      event,
-      customerId: row.customerId,
-      version: row.version,
-      from,
-      to: row.state,
-      transition,
-      drift: outcome === 'applied' && before !== undefined && hasDrifted(before, event),
-      facts,
-    },
-  };
+/** A saved row as `machine` knows it: the migrations of each version between, one after the other (machines/migrations.ts).
+ *  Throws what they throw, and an Error where they lead to a state that the machine does not have. */
+export function upToDate(row: UserRow, machine: Machine = MACHINE): UserRow {
+  if (row.machineVersion >= machine.version) return row;
+  let saved = { state: row.state as string, context: contextOf(row, machine) };
+  for (let version = row.machineVersion; version < machine.version; version++)
+    saved = machine.migrations[version]?.(saved) ?? saved;
+  const { state, context } = saved;
+  if (state === machine.table.initial || !machine.states.includes(state))
+    throw new Error(
+      `a user of machine version ${row.machineVersion} in state "${row.state}" has no state in version ${machine.version}: its migration leads to "${state}"`,
+    );
+  return { ...row, ...context, state: state as UserRow['state'], machineVersion: machine.version };
+}
+function contextOf(row: UserRow, { nobody }: Machine): UserContext {
+  const context: Record<string, unknown> = {};
+  for (const field in nobody) context[field] = row[field as keyof UserContext];
+  return context as UserContext;
 }
 
-function newUser(event: UserEvent): UserRow {
+function newUser(event: UserEvent, machine: Machine): UserRow {
   return {
-    ...NOBODY,
+    ...machine.nobody,
     userId: event.userId,
     state: 'pending',
     version: 0,
@@ -144,7 +157,7 @@ function newUser(event: UserEvent): UserRow {
     ring: EMPTY_RING,
     waiting: 0,
     rev: 0,
-    machineVersion: VERSION,
+    machineVersion: machine.version,
     createdAt: isoTime(event),
     deletedAt: null,
   };
@@ -211,16 +224,16 @@ function raiseMark(next: UserRow, event: UserEvent, mark: Mark | undefined): voi
 }
 
 /** The producer's idea of the state or role before differs from ours: counted, never blocking. */
-function hasDrifted(before: UserRow, event: UserEvent): boolean {
+function hasDrifted(before: UserRow, event: UserEvent, { statusState, roleMapping }: Machine): boolean {
   if (event.type === 'USER_STATUS_CHANGED') {
-    const state = Object.hasOwn(STATUS_STATE, event.payload.previousStatus)
-      ? STATUS_STATE[event.payload.previousStatus as keyof typeof STATUS_STATE]
-      : undefined;
+    const { previousStatus } = event.payload;
+    const state = Object.hasOwn(statusState, previousStatus) ? statusState[previousStatus] : undefined;
     return state !== undefined && state !== (before.state === 'roleChanged' ? 'active' : before.state);
   }
   if (event.type === 'USER_ROLE_CHANGED') {
-    if (!Object.hasOwn(ROLE_MAPPING, event.payload.previousRole)) return false;
-    const meaning = ROLE_MAPPING[event.payload.previousRole as keyof typeof ROLE_MAPPING];
+    const { previousRole } = event.payload;
+    const meaning = Object.hasOwn(roleMapping, previousRole) ? roleMapping[previousRole] : undefined;
+    if (meaning === undefined) return false;
     return (
       meaning.role !== before.role ||
       (meaning.userType ?? before.userType) !== before.userType ||
@@ -262,6 +275,7 @@ export function putCustomer(
     to: null,
     transition: null,
     drift: false,
+    migratedFrom: null,
     facts,
   });
   const mark = row && { atMs: row.atMs, source: row.source, offset: BigInt(row.offset) };

@@ -3,6 +3,7 @@
 // Keys (flat, so that SQL can add them):  records · unkeyed · event|<type>|<outcome> · transition|<id> · state|<state>
 // · dead|<code> · drift|<type>. They are stocks: a drain takes one from `event|…|waiting` and adds one elsewhere.
 // Only the sum over all rows means something. Nobody ever counts 10 million rows; a test compares with count(*).
+import type { State } from '../machines/index.ts';
 import type { Result } from './run.ts';
 
 export type Tallies = Record<string, number>;
@@ -18,15 +19,20 @@ export function tally(ran: { results: readonly Result[]; records: number; unkeye
 export function tallyResult(tallies: Tallies, result: Result, by: 1 | -1): void {
   add(tallies, `event|${result.event.type ?? '_OTHER'}|${result.outcome}`, by);
   if (result.outcome === 'dead') add(tallies, `dead|${result.code}`, by);
-  else if (result.outcome === 'applied') {
+  if (result.outcome === 'dead' || result.outcome === 'waiting') return;
+  if (result.migratedFrom !== null) tallyMove(tallies, result.migratedFrom, result.from as State, by);
+  if (result.outcome === 'applied') {
     if (result.drift) add(tallies, `drift|${result.event.type}`, by);
     if (result.transition === null) return;
     add(tallies, `transition|${result.transition}`, by);
-    if (result.from !== result.to) {
-      if (result.from !== 'absent') add(tallies, `state|${result.from}`, -by as 1 | -1);
-      add(tallies, `state|${result.to}`, by);
-    }
+    if (result.from !== result.to) tallyMove(tallies, result.from as State, result.to as State, by);
   }
+}
+
+/** A user that was in one state is in another. */
+export function tallyMove(tallies: Tallies, from: State, to: State, by: 1 | -1): void {
+  if (from !== 'absent') add(tallies, `state|${from}`, -by);
+  add(tallies, `state|${to}`, by);
 }
 
 export function add(tallies: Tallies, key: string, by: number): void {
