@@ -76,21 +76,25 @@ export async function readUsers(
 }
 const NOTHING_WAITS = { waiting: 0, blocking: 0, creationWaits: false };
 
-type StoredUser = Omit<UserRow, 'statusAtMs' | 'roleAtMs' | 'rev'> & {
+export type StoredUser = Omit<UserRow, 'statusAtMs' | 'roleAtMs' | 'rev'> & {
   statusAtMs: string | null;
   roleAtMs: string | null;
   rev: string;
 };
 type StoredQueue = { userId: string; waiting: number; blocking: number; creationWaits: boolean };
 
-function selectUsers(userIds: readonly string[], lock: boolean) {
-  return sql`
-    select user_id as "userId", customer_id as "customerId", state, version, role, user_type as "userType",
+/** A `StoredUser`, from `users`. */
+export const USER_COLUMNS = `
+           user_id as "userId", customer_id as "customerId", state, version, role, user_type as "userType",
            is_company_owner as "isCompanyOwner", source_role as "sourceRole", email, name,
            status_at_ms as "statusAtMs", status_source as "statusSource", status_offset as "statusOffset",
            role_at_ms as "roleAtMs", role_source as "roleSource", role_offset as "roleOffset",
            ring::text as ring, waiting, rev, machine_version as "machineVersion",
-           created_at as "createdAt", deleted_at as "deletedAt"
+           created_at::text as "createdAt", deleted_at::text as "deletedAt"`;
+
+function selectUsers(userIds: readonly string[], lock: boolean) {
+  return sql`
+    select ${sql.raw(USER_COLUMNS)}
       from users where user_id = any(${sql.param(userIds)}::text[])
      ${lock ? sql`order by user_id for no key update` : sql``}`;
 }
@@ -110,7 +114,7 @@ function selectQueues(userIds: readonly string[], waitingPerUser: number) {
                                   limit ${waitingPerUser + 1}) y) d`;
 }
 
-function rowOf(stored: StoredUser): UserRow {
+export function rowOf(stored: StoredUser): UserRow {
   return {
     ...stored,
     statusAtMs: stored.statusAtMs === null ? null : Number(stored.statusAtMs),

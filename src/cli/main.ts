@@ -14,11 +14,13 @@ import { registerHolds } from './holds.ts';
 import { registerMachine } from './machine.ts';
 import { clean } from './output.ts';
 import { registerPartitions } from './partitions.ts';
+import { registerReplay } from './replay.ts';
 import { registerSend } from './send.ts';
 import { registerStack } from './stack.ts';
 import { registerStart } from './start.ts';
 import { registerStatus } from './status.ts';
 import { registerUsers } from './users.ts';
+import { registerVerify } from './verify.ts';
 
 /** In the order of `--help`: run it, feed it, look, act. */
 const GROUPS = [
@@ -32,6 +34,8 @@ const GROUPS = [
   registerHolds,
   registerPartitions,
   registerMachine,
+  registerVerify,
+  registerReplay,
   registerDb,
   registerConfig,
 ];

@@ -11,16 +11,14 @@ import { test as base, expect, inject } from 'vitest';
 import { type Database, type Db, openDatabase } from '../../db/client.ts';
 import { type Config, readConfig } from '../../src/config.ts';
 import { decoder } from '../../src/decode.ts';
-import type { UserEvent } from '../../src/events.ts';
 import { EVENT_TYPES } from '../../src/events.ts';
 import { createLog, type Log } from '../../src/log.ts';
 import { type Service, startService } from '../../src/main.ts';
-import { put, type UserRow } from '../../src/put.ts';
 import { drain } from '../../src/redrive.ts';
 import type { Result } from '../../src/run.ts';
 import { connectProducer, type Producer } from '../../src/sources/kafka-client.ts';
 import { kafkaSettings } from '../../src/sources/open.ts';
-import { readUsers } from '../../src/users.ts';
+import { type Difference, verify } from '../../src/verify.ts';
 import { createMemoryLog, createMemorySource, type MemoryLog, type MemorySource } from './memory-source.ts';
 import type { Arrival } from './records.ts';
 import { TEMPLATE } from './servers.ts';
@@ -60,7 +58,7 @@ export type World = {
   blockSaves(topic: string, partition?: number, meanwhile?: string): Promise<Block>;
   /** All tables as they must be whatever the batches, the owners and the cache were: rev, owners and clock columns aside. */
   digest(): Promise<Record<string, unknown[]>>;
-  /** *Nothing vanishes*, tallies, versions, and the fold of the history: what holds at all times, over all tables. */
+  /** *Nothing vanishes*, tallies, versions, and what `verify` compares: what holds at all times, over all tables. */
   expectSound(): Promise<void>;
   close(): Promise<void>;
 };
@@ -190,7 +188,7 @@ export async function createWorld(
     },
     blockSaves: (topic, partition = 0, meanwhile = 'select 1') => blockSaves(sql, topic, partition, meanwhile),
     digest: () => digest(sql),
-    expectSound: () => expectSound(sql, database_().db),
+    expectSound: () => expectSound(sql),
     async close() {
       await Promise.all(services.map((service) => service.stop()));
       await hangUp();
@@ -305,7 +303,7 @@ async function digest(sql: postgres.Sql): Promise<Record<string, unknown[]>> {
 }
 
 /** The sentences that hold in every database of this service, whatever happened to it. */
-export async function expectSound(sql: postgres.Sql, db: Db): Promise<void> {
+export async function expectSound(sql: postgres.Sql): Promise<void> {
   // Nothing vanishes: every record handled is in exactly one place.
   expect(await sql`select topic, partition, missing from accounting where missing <> 0`).toEqual([]);
   expect(
@@ -347,76 +345,10 @@ export async function expectSound(sql: postgres.Sql, db: Db): Promise<void> {
       select 'state|' || state, count(*) from users group by 1) x
      order by key collate "C"`;
   expect([...tallies]).toEqual([...counted]);
-  await expectFolded(sql, db);
-}
-
-type Told = {
-  topic: string;
-  partition: number;
-  generation: number;
-  offset: string;
-  userId: string;
-  version: number;
-  type: UserEvent['type'];
-  outcome: string;
-  fromState: string;
-  toState: string;
-  transition: string | null;
-  drift: boolean;
-  event: string;
-  facts: { hash: string; atMs?: number; customerKnown?: true };
-  occurredAt: Date;
-};
-
-/** The history of each user, folded from nothing in version order, is its row: ring and marks included (P1). */
-async function expectFolded(sql: postgres.Sql, db: Db): Promise<void> {
-  const told = await sql<Told[]>`
-    select topic, partition, generation, "offset", user_id as "userId", version, type, outcome, from_state as "fromState",
-           to_state as "toState", transition, drift, event::text as event, facts, occurred_at as "occurredAt"
-      from history where user_id is not null order by user_id, version`;
-  const folded = new Map<string, UserRow>();
-  const wrong: string[] = [];
-  for (const row of told) {
-    const before = folded.get(row.userId);
-    const result = put(before, eventOf(row), row.facts.customerKnown === true);
-    if (!('row' in result)) {
-      wrong.push(`${row.userId}@${row.version}: waits`);
-      continue;
-    }
-    const { outcome, version, from, to, transition, drift } = result.settled;
-    const mine = JSON.stringify([outcome, version, from, to, transition, drift]);
-    const saved = JSON.stringify([row.outcome, row.version, row.fromState, row.toState, row.transition, row.drift]);
-    if (mine !== saved) wrong.push(`${row.userId}: folded ${mine}, saved ${saved}`);
-    folded.set(row.userId, result.row);
-  }
-  expect(wrong).toEqual([]);
-  const ids = [...(await sql<{ id: string }[]>`select user_id as id from users`)].map(({ id }) => id);
-  const rows = await readUsers(db, ids, { lock: false, waitingPerUser: 1 });
-  expect(rows.size).toBeGreaterThanOrEqual(ids.length);
-  for (const id of ids) {
-    const [mine, saved] = [folded.get(id), rows.get(id)?.row].map((row) => row && comparable(row));
-    expect(mine).toEqual(saved);
-  }
-}
-
-function eventOf(row: Told): UserEvent {
-  const payload = JSON.parse(row.event);
-  const occurredAtMs = row.occurredAt.getTime();
-  const source =
-    row.generation === 0 ? `${row.topic}/${row.partition}` : `${row.topic}/${row.partition}#${row.generation}`;
-  return {
-    type: row.type,
-    payload,
-    userId: row.userId,
-    customerId: payload.customerAccountId ?? null,
-    source,
-    hash: row.facts.hash,
-    occurredAtMs,
-    atMs: row.facts.atMs ?? occurredAtMs,
-    record: { offset: BigInt(row.offset) },
-  } as UserEvent;
-}
-
-function comparable({ rev: _, waiting: __, createdAt, deletedAt, ...row }: UserRow) {
-  return { ...row, createdAt: Date.parse(createdAt), deletedAt: deletedAt === null ? null : Date.parse(deletedAt) };
+  // Every user is what its history leads to, every customer what one of its events said.
+  const differences: Difference[] = [];
+  const tell = (difference: Difference) => void differences.push(difference);
+  const { users, equal, newer } = await verify(sql, {}, { tell, patienceMs: 0 });
+  expect(differences).toEqual([]);
+  expect(equal + newer).toBe(users);
 }
