@@ -34,7 +34,7 @@ export async function writeAudit(
 ): Promise<number> {
   const [row] = await db.execute<{ id: string }>(sql`
     insert into audit (who, verb, scope, dry_run, result, job_id)
-    values (${who.slice(0, 200)}, ${verb}, ${toText(scope)}::text::jsonb, ${String(dryRun)}::boolean,
+    values (${who.slice(0, 200)}, ${verb}, ${toText(scope)}::text::jsonb, ${dryRun}::boolean,
             ${result && toText(result)}::text::jsonb, ${jobId}::bigint)
     returning id`);
   return Number(row?.id);

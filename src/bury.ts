@@ -88,6 +88,22 @@ export function buryFull(event: UserEvent, limit: number, row: UserRow | undefin
   };
 }
 
+/** For what an operator gave up while it waited. It blocks nobody. */
+export function buryGivenUp(event: Event | Unreadable, reason: string, row: UserRow | undefined): Buried {
+  return {
+    outcome: 'dead',
+    event,
+    stage: 'run',
+    code: 'given-up',
+    class: null,
+    stack: null,
+    message: `given up by an operator while it waited (${reason})`,
+    blocks: false,
+    userId: event.userId,
+    userVersion: row?.version ?? null,
+  };
+}
+
 /** Our own frames only, without the first line, which could quote input; at most 8 kB. */
 function ownStack(error: Error): string | null {
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line) && !line.includes('node:'));

@@ -129,7 +129,7 @@ export const DEAD_CODES = [
   ...['empty', 'tombstone', 'utf8', 'bom', 'depth', 'json', 'dupkey', 'proto-key'],
   ...['undecodable', 'unknown-type', 'unknown-version', 'schema', 'num-range', 'nul', 'surrogate'],
   ...['ts-format', 'ts-range', 'tenant'],
-  ...['waiting-full', 'transition', 'loop', 'state-size', 'sql'],
+  ...['waiting-full', 'given-up', 'transition', 'loop', 'state-size', 'sql'],
 ] as const;
 export type DeadCode = (typeof DEAD_CODES)[number];
 

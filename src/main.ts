@@ -216,8 +216,9 @@ export async function startService(
     timers.push(
       every(CHECK_POSITIONS_EVERY_MS, async () => {
         lag.look(); // first: Postgres may be away
-        const waiting = waitingIn(await readTallies(db));
-        tooMuch = tooMuchWaits(waiting, config.limits.waitingInTotal);
+        const tallies = await readTallies(db);
+        const waiting = waitingIn(tallies);
+        tooMuch = tooMuchWaits(waiting + refusedToWait(tallies), config.limits.waitingInTotal);
         open = { waiting, ...(await countOpen(db)) };
         await partitions.check(source);
       }),
@@ -272,16 +273,20 @@ function advance({ place, from, to, leaderEpoch, records }: Work) {
   return { place, from, to, leaderEpoch, tail: records.at(-1) };
 }
 
-/** All that waits, and what became a dead letter because too much did. */
 function waitingIn(tallies: Tallies): number {
-  let waits = tallies['dead|waiting-full'] ?? 0;
+  let waits = 0;
   for (const [key, n] of Object.entries(tallies)) if (key.endsWith('|waiting')) waits += n;
   return waits;
 }
 
+/** What became a dead letter because too much of its user waited: it takes as much of the disk. */
+function refusedToWait(tallies: Tallies): number {
+  return tallies['dead|waiting-full'] ?? 0;
+}
+
 function tooMuchWaits(waits: number, limit: number): string | null {
   if (waits < limit) return null;
-  return `waiting: ${waits} events wait, the limit is ${limit}. Let what they wait for come, discard dead letters, or raise WAITING_IN_TOTAL; then resume.`;
+  return `waiting: ${waits} events wait, the limit is ${limit}. Let what they wait for come, redrive dead letters of code waiting-full, or raise WAITING_IN_TOTAL; then resume.`;
 }
 
 function lineOf(result: Result): EventLine {

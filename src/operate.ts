@@ -1,9 +1,13 @@
 // operate.ts — what a person, or the service in a person's stead, decides: halts, resumes, holds, dead letters.
 //
 // Owns:          writes to positions.state, holds and the status of dead letters.
-// Does not own:  users and history: whatever changes a user goes through run and save (P5), by the drain (redrive.ts).
+// Does not own:  users and history: whatever changes a user goes through run and save (P5), by the drain (redrive.ts); the order in
+//                which many dead letters are settled, and their audit row (settle.ts).
+//
+// O1  A person's write leaves a row of `audit` in its own transaction (audit.ts).
 import { sql } from 'drizzle-orm';
-import type { Db } from '../db/client.ts';
+import type { Db, Tx } from '../db/client.ts';
+import { audited } from './audit.ts';
 
 /** Stops a partition until a person resumes it. Only the row that was seen is halted (with `next`: only there): a later
  *  owner's is left alone, and the answer is false. */
@@ -22,12 +26,18 @@ export async function halt(
 /** Lets a halted partition run again from where it stopped. Returns the position; undefined: it is not halted. */
 export async function resume(
   db: Db,
-  { topic, partition }: { topic: string; partition: number },
+  { topic, partition, byWhom, reason }: { topic: string; partition: number; byWhom: string; reason?: string },
 ): Promise<bigint | undefined> {
-  const [row] = await db.execute<{ next: string }>(sql`
-    update positions set state = 'running', halted_reason = null, updated_at = clock_timestamp()
-     where topic = ${topic} and partition = ${partition}::int and state = 'halted' returning next_offset as next`);
-  return row === undefined ? undefined : BigInt(row.next);
+  const scope = { topic, partition, ...(reason === undefined ? {} : { reason }) };
+  const resumed = await audited(db, { who: byWhom, verb: 'resume', scope }, async (tx) => {
+    const [row] = await tx.execute<{ next: string; halted: string }>(sql`
+      with halted as (select * from positions where topic = ${topic} and partition = ${partition}::int and state = 'halted' for update)
+      update positions p set state = 'running', halted_reason = null, updated_at = clock_timestamp()
+        from halted h where p.topic = h.topic and p.partition = h.partition
+      returning p.next_offset as next, h.halted_reason as halted`);
+    return row;
+  });
+  return resumed === undefined ? undefined : BigInt(resumed.next);
 }
 
 const COUNT_AT_MOST = 100_000; // every 5 s; more of them is the same news
@@ -46,47 +56,65 @@ export type Hold = { kind: 'user' | 'customer'; id: string; reason: string; byWh
 
 /** Pauses one user, or all users of one customer: their events wait from the next batch on. False: was held already. */
 export async function hold(db: Db, { kind, id, reason, byWhom }: Hold): Promise<boolean> {
-  const [made] = await db.execute<{ made: boolean; full: boolean }>(sql`
-    with few as (select count(*) < ${MOST_HOLDS} as ok from holds),
-         made as (insert into holds (kind, id, reason, by_whom) select ${kind}, ${id}, ${reason}, ${byWhom} from few where ok
-                  on conflict do nothing returning 1)
-    select exists (select from made) as made, not ok as full from few`);
-  if (made?.full) throw new Error(`there are ${MOST_HOLDS} holds already: release some first`);
-  return made?.made ?? false;
+  const { made } = await audited(db, { who: byWhom, verb: 'hold', scope: { kind, id, reason } }, async (tx) => {
+    const [answer] = await tx.execute<{ made: boolean; full: boolean }>(sql`
+      with few as (select count(*) < ${MOST_HOLDS} as ok from holds),
+           made as (insert into holds (kind, id, reason, by_whom) select ${kind}, ${id}, ${reason}, ${byWhom} from few where ok
+                    on conflict do nothing returning 1)
+      select exists (select from made) as made, not ok as full from few`);
+    if (answer?.full) throw new Error(`there are ${MOST_HOLDS} holds already: release some first`);
+    return { made: answer?.made ?? false };
+  });
+  return made;
 }
 
-/** Ends a hold. The caller wakes what waited (redrive.ts). False: there was none. */
-export async function release(db: Db, { kind, id }: Pick<Hold, 'kind' | 'id'>): Promise<boolean> {
-  const result = await db.execute(sql`delete from holds where kind = ${kind} and id = ${id}`);
-  return result.count > 0;
+/** Ends a hold. The caller wakes what waited (usersWaitingFor, then the drain). False: there was none. */
+export async function release(db: Db, { kind, id, byWhom }: Pick<Hold, 'kind' | 'id' | 'byWhom'>): Promise<boolean> {
+  const { released } = await audited(db, { who: byWhom, verb: 'release', scope: { kind, id } }, async (tx) => {
+    const { count } = await tx.execute(sql`delete from holds where kind = ${kind} and id = ${id}`);
+    return { released: count > 0 };
+  });
+  return released;
 }
 
+/** `status`: what it was before. */
 export type DeadLetterKey = { id: number; userId: string | null; status: string };
+type Settling = { byWhom: string; note?: string | null };
 
-/** Makes an open dead letter eligible again; the drain then puts it to the machine in its place of the user's order.
- *  Undefined: no such id. `status` is what it was: only an open one is changed. */
-export async function markForRedrive(db: Db, id: number, byWhom: string): Promise<DeadLetterKey | undefined> {
-  return changeStatus(db, id, 'redriving', byWhom, null);
+/** Makes open dead letters eligible again; the drain then puts each to the machine in its place of its user's order. `forced`:
+ *  even where the user has since seen a newer one. Returns those that exist, as they were: only open ones are changed. */
+export async function markForRedrive(
+  db: Db | Tx,
+  ids: readonly number[],
+  { byWhom, note = null, forced = false }: Settling & { forced?: boolean },
+): Promise<DeadLetterKey[]> {
+  return await changeStatus(db, ids, 'redriving', { byWhom, note, forced });
 }
 
-/** Ends a dead letter without an effect: it stays, as `discarded`, and nothing waits behind it any more. */
-export async function discard(db: Db, id: number, byWhom: string, note: string): Promise<DeadLetterKey | undefined> {
-  return changeStatus(db, id, 'discarded', byWhom, note);
+/** Ends dead letters without an effect: they stay, as `discarded`, and nothing waits behind them any more. */
+export async function discard(
+  db: Db | Tx,
+  ids: readonly number[],
+  { byWhom, note = null }: Settling,
+): Promise<DeadLetterKey[]> {
+  return await changeStatus(db, ids, 'discarded', { byWhom, note, forced: false });
 }
 
+/** In id order, so that two who settle the same ones wait for each other instead of deadlocking. */
 async function changeStatus(
-  db: Db,
-  id: number,
+  db: Db | Tx,
+  ids: readonly number[],
   status: 'redriving' | 'discarded',
-  byWhom: string,
-  note: string | null,
-): Promise<DeadLetterKey | undefined> {
-  const [row] = await db.execute<DeadLetterKey>(sql`
-    with before as (select * from dead_letters where id = ${id}::bigint for update),
+  { byWhom, note, forced }: Required<Settling> & { forced: boolean },
+): Promise<DeadLetterKey[]> {
+  const rows = await db.execute<DeadLetterKey>(sql`
+    with before as (select id, user_id, status from dead_letters where id = any(${sql.param(ids.map(String))}::text[]::bigint[])
+                     order by id for update),
          after as (update dead_letters d set status = ${status}, by_whom = ${byWhom}, note = coalesce(${note}, d.note),
+                          forced = ${forced}::boolean,
                           settled_at = case when ${status} = 'discarded' then now() end
                      from before where d.id = before.id
                       and (before.status = 'open' or before.status = 'redriving' and ${status} = 'discarded'))
-    select id::float8 as id, user_id as "userId", status from before`);
-  return row;
+    select id::float8 as id, user_id as "userId", status from before order by id`);
+  return [...rows];
 }

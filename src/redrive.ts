@@ -15,11 +15,11 @@ import type { Db, Tx } from '../db/client.ts';
 import { VERSION } from '../machines/index.ts';
 import { type Buried, buryPoison, buryUnreadable, putOrBury } from './bury.ts';
 import { BrokenInvariant, Conflict, classify } from './errors.ts';
-import type { Decoded, Place, SourceRecord } from './events.ts';
+import type { Decoded, Place, SourceRecord, UserEvent } from './events.ts';
 import { readCustomers, readHolds, readKnownCustomers } from './load.ts';
 import { nextInOrder, type Queued } from './order.ts';
 import { REDRIVE_TOPIC } from './positions.ts';
-import { putCustomer, type UserRow } from './put.ts';
+import { isoTime, putCustomer, type UserRow } from './put.ts';
 import { CONFLICT, sleep, waitMs } from './retry.ts';
 import type { Saver } from './rows.ts';
 import type { Result, UserView, UserWrite } from './run.ts';
@@ -28,7 +28,8 @@ import { add, type Tallies, tallyResult } from './tallies.ts';
 import { readUsers } from './users.ts';
 
 export type Draining = {
-  db: Db;
+  /** A transaction: what is drained is rolled back with it, and the drain's own transactions are savepoints of it. */
+  db: Db | Tx;
   saver: Saver;
   decode(place: Place, record: SourceRecord): Decoded;
   waitingPerUser: number;
@@ -60,10 +61,10 @@ export async function drain(draining: Draining, userIds: readonly string[], tell
 }
 
 /** Again after a conflict, as often as its budget says. */
-async function transaction<T>(db: Db, act: (tx: Tx) => Promise<T>): Promise<T> {
+export async function transaction<T>(db: Db | Tx, act: (tx: Tx) => Promise<T>): Promise<T> {
   for (let failures = 1; ; failures++) {
     try {
-      return await db.transaction(act);
+      return await (db as Db).transaction(act);
     } catch (error) {
       if (classify(error).class !== 'conflict' || failures > CONFLICT.tries) throw error;
       await sleep(waitMs(CONFLICT, failures));
@@ -171,6 +172,7 @@ type Item = Queued & {
   code: string | null;
   counts: boolean;
   bytes: number;
+  forced: boolean;
 };
 type Around = {
   events: ReadonlyMap<Item, Decoded>;
@@ -202,7 +204,8 @@ function putInOrder(
       throw new BrokenInvariant(`the event at ${nameOf(item)} is another user's`);
     } else if (sqlstate !== undefined) result = buryPoison(event, sqlstate, row);
     else {
-      const put = putOrBury(row, event, event.customerId === null || known.has(event.customerId));
+      const customerKnown = event.customerId === null || known.has(event.customerId);
+      const put = putOrBury(row, event, customerKnown, { forced: item.forced });
       if ('reason' in put) break;
       if ('row' in put) row = put.row;
       result = 'row' in put ? put.settled : put;
@@ -251,8 +254,9 @@ async function expectAll(statement: Promise<{ count: number }>, asked: number): 
     );
 }
 
-/** Redrives one dead letter that names no user: unreadable until now, or a customer's event. Returns what became of it, and
- *  the user whose drain settles it, where it turns out to be a user's event. Undefined: it is not up for a redrive. */
+/** Redrives one dead letter that is no user's, as far as it was understood: unreadable until now, or a customer's event. Returns
+ *  what became of it; `userId`: it turns out to be a user's event (and that is written down), whose drain settles it. Undefined:
+ *  it is not up for a redrive. */
 export async function redriveDeadLetter(
   draining: Draining,
   id: number,
@@ -266,22 +270,17 @@ async function redriveOne(
   id: number,
 ): Promise<{ result: Result } | { userId: string } | undefined> {
   const [found] = await tx.execute<StoredItem & StoredRecord & { userId: string | null }>(sql`
-      select ${COORDINATES}, ${RECORD}, 'dead_letters' as table, type, code, blocks, status, 0 as "atMs", 0 as bytes, user_id as "userId"
+      select ${COORDINATES}, key, coalesce(edited_value, value) as value, headers::text as headers, record_ms as "recordMs",
+             'dead_letters' as table, type, code, blocks, forced, status, 0 as "atMs", 0 as bytes, user_id as "userId"
         from dead_letters where id = ${id}::bigint and status = 'redriving' for update`);
   if (found === undefined) return undefined;
   const item = itemOf(found);
   const event = decode(item, recordOf(found));
-  if (found.userId !== null && event.type !== 'CUSTOMER_CREATED') return { userId: found.userId };
-  if (event.outcome !== 'dead' && event.type !== 'CUSTOMER_CREATED') {
-    await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
-                                  event_id = ${event.eventId}, occurred_at = ${new Date(event.occurredAtMs).toISOString()}::timestamptz
-                            where id = ${id}::bigint`);
-    const tallies: Tallies = {};
-    takeFrom(tallies, { ...item, code: null });
-    add(tallies, `event|${event.type}|dead`, 1);
-    await tx.execute(addTallies(event.userId, tallies));
+  if (event.outcome === undefined && event.type !== 'CUSTOMER_CREATED') {
+    if (found.userId === null || found.type === null) await recognise(tx, id, item, event);
     return { userId: event.userId };
   }
+  if (found.userId !== null && event.type !== 'CUSTOMER_CREATED') return { userId: found.userId };
 
   const tallies: Tallies = {};
   takeFrom(tallies, item);
@@ -304,7 +303,18 @@ async function redriveOne(
   return { result: settled };
 }
 
-type StoredItem = {
+/** What could not be read when it died can be now: whose it is and what, for its place in the user's order. */
+async function recognise(tx: Tx, id: number, item: Item, event: UserEvent): Promise<void> {
+  await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
+                                event_id = ${event.eventId}, occurred_at = ${isoTime(event)}::timestamptz
+                          where id = ${id}::bigint`);
+  const tallies: Tallies = {};
+  takeFrom(tallies, { ...item, code: null });
+  add(tallies, `event|${event.type}|dead`, 1);
+  await tx.execute(addTallies(event.userId, tallies));
+}
+
+export type StoredItem = {
   table: Item['table'];
   topic: string;
   partition: number;
@@ -315,10 +325,10 @@ type StoredItem = {
   bytes: number;
   atMs: string;
   blocks: boolean;
+  forced: boolean;
   status: string;
 };
 const COORDINATES = sql.raw('topic, partition, generation, "offset"');
-const RECORD = sql.raw('key, value, headers::text as headers, record_ms as "recordMs"');
 
 /** All that waits for these users, and their dead letters that block or are being redriven: without the payloads. */
 async function readQueues(tx: Tx, userIds: readonly string[]): Promise<Map<string, Item[]>> {
@@ -326,10 +336,10 @@ async function readQueues(tx: Tx, userIds: readonly string[]): Promise<Map<strin
   const [waiting, dead] = await Promise.all([
     tx.execute<StoredItem & { userId: string }>(sql`
       select ${COORDINATES}, user_id as "userId", 'waiting' as table, type, null as code, octet_length(value) as bytes,
-             at_ms as "atMs", true as blocks, 'waiting' as status
+             at_ms as "atMs", true as blocks, false as forced, 'waiting' as status
         from waiting where user_id = any(${ids}::text[])`),
     tx.execute<StoredItem & { userId: string }>(sql`
-      select ${COORDINATES}, user_id as "userId", 'dead_letters' as table, type, code, size as bytes, blocks, status,
+      select ${COORDINATES}, user_id as "userId", 'dead_letters' as table, type, code, size as bytes, blocks, forced, status,
              coalesce((extract(epoch from occurred_at) * 1000)::bigint, record_ms) as "atMs"
         from dead_letters where user_id = any(${ids}::text[]) and status in ('open', 'redriving') and (status = 'redriving' or blocks)`),
   ]);
@@ -364,7 +374,7 @@ function itemOf({ offset, atMs, bytes, blocks, status, ...stored }: StoredItem):
   };
 }
 
-type StoredRecord = { key: Buffer | null; value: Buffer | null; headers: string; recordMs: string };
+export type StoredRecord = { key: Buffer | null; value: Buffer | null; headers: string; recordMs: string };
 
 async function readEvents({ decode }: Draining, tx: Tx, items: readonly Item[]): Promise<Map<Item, Decoded>> {
   const records = new Map<string, SourceRecord>();
@@ -385,7 +395,8 @@ async function readEvents({ decode }: Draining, tx: Tx, items: readonly Item[]):
   return events;
 }
 
-function recordOf({ offset, key, value, headers, recordMs }: StoredRecord & { offset: string }): SourceRecord {
+/** A record as it stands in the tables. */
+export function recordOf({ offset, key, value, headers, recordMs }: StoredRecord & { offset: string }): SourceRecord {
   const pairs = JSON.parse(headers) as [string, string | null][];
   return {
     offset: BigInt(offset),
@@ -423,14 +434,14 @@ function reopenDeadLetter(item: Item, buried: Buried): SQL {
   const { event, code, stage, class: errorClass, message, blocks, userId } = buried;
   // As much as could be read this time: the tallies take from the type that stands here.
   return sql`update dead_letters t
-                set status = 'open', attempts = attempts + 1, last_failed_at = now(), code = ${code}, stage = ${stage},
+                set status = 'open', forced = false, attempts = attempts + 1, last_failed_at = now(), code = ${code}, stage = ${stage},
                     class = ${errorClass}, message = ${message}, blocks = ${blocks}, type = ${event.type},
                     dialect = ${event.dialect}, event_id = ${event.eventId}, user_id = coalesce(t.user_id, ${userId})
                from ${coordinatesOf([item])} where ${SAME_COORDINATES} and t.status = 'redriving'`;
 }
 
 /** Rows of their own, spread over 16, so that drains do not wait for each other or for a partition's fence. */
-function addTallies(id: string, tallies: Tallies): SQL {
+export function addTallies(id: string, tallies: Tallies): SQL {
   const partition = (createHash('sha256').update(id).digest()[0] as number) % 16;
   return sql`insert into positions (topic, partition, next_offset, first_offset, cluster_id, tallies)
              values (${REDRIVE_TOPIC}, ${partition}::int, 0, 0, '', ${JSON.stringify(tallies)}::text::jsonb)

@@ -70,7 +70,18 @@ export const WAITING = bulkOf<ReturnType<typeof waitingRow>>(waiting, {
 });
 export const DEAD_LETTERS = bulkOf<ReturnType<typeof deadLetterRow>>(deadLetters, {
   key: 'offset',
-  filled: ['id', 'status', 'attempts', 'firstFailedAt', 'lastFailedAt', 'byWhom', 'settledAt', 'note', 'editedValue'],
+  filled: [
+    'id',
+    'status',
+    'attempts',
+    'firstFailedAt',
+    'lastFailedAt',
+    'byWhom',
+    'settledAt',
+    'note',
+    'editedValue',
+    'forced',
+  ],
   read: (field) => (row) => row[field as keyof typeof row],
 });
 

@@ -8,7 +8,7 @@
 // W2  The list is in memory and bounded (P6). What is lost with it, or does not fit, the sweep finds: at assignment and
 //     every 10 s it looks at the next slice of waiting rows, in user order, round and round.
 import { sql } from 'drizzle-orm';
-import type { Db } from '../db/client.ts';
+import type { Db, Tx } from '../db/client.ts';
 import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
 import { inTime } from './retry.ts';
@@ -170,6 +170,21 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   async function stop(): Promise<void> {
     stopping = true;
     await idle();
+  }
+}
+
+/** In portions: the users of a customer that have events waiting, and those whose creation waits for it. For a hold on it that
+ *  ended; of a customer that was just created only the latter can be there. */
+export async function* usersWaitingFor(db: Db | Tx, customerId: string): AsyncGenerator<string[]> {
+  for (let after = ''; ; ) {
+    const rows = await db.execute<{ userId: string }>(sql`
+      select distinct w.user_id as "userId"
+        from waiting w left join users u on u.user_id = w.user_id
+       where w.user_id > ${after} and (w.customer_id = ${customerId} or u.customer_id = ${customerId})
+       order by w.user_id limit ${ASK}::int`);
+    yield rows.map(({ userId }) => userId);
+    if (rows.length < ASK) return;
+    after = rows.at(-1)?.userId as string;
   }
 }
 

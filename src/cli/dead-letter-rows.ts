@@ -23,10 +23,13 @@ export type DeadLetterFilter = { code?: string; user?: string; type?: string; to
 
 const OPEN = ['open', 'redriving'];
 
+export function statusesOf(status: string | undefined): string[] {
+  return status === undefined ? OPEN : status === 'all' ? [...DEAD_LETTER_STATUSES] : [status];
+}
+
 function where(sql: At['sql'], { code, user, type, topic, status }: DeadLetterFilter) {
-  const statuses = status === undefined ? OPEN : status === 'all' ? DEAD_LETTER_STATUSES : [status];
   return sql`
-    status = any(${[...statuses]}::text[])
+    status = any(${statusesOf(status)}::text[])
       and (${code ?? null}::text is null or code = ${code ?? null})
       and (${user ?? null}::text is null or user_id = ${user ?? null})
       and (${type ?? null}::text is null or type = ${type ?? null})
@@ -77,6 +80,10 @@ export type WholeDeadLetter = DeadLetter & {
   key: Buffer | null;
   value: Buffer | null;
   headers: [name: string, value: Buffer | null][];
+  forced: boolean;
+  /** What an operator put in the place of `value`, by whom and why; null where nobody did. */
+  editedValue: Buffer | null;
+  edited: { who: string; reason: string | null; editedAt: string } | null;
   /** Events of the user that wait. */
   behind: string;
 };
@@ -87,7 +94,10 @@ export async function readDeadLetter(sql: At['sql'], id: string): Promise<WholeD
            first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt", message, stage, class, dialect,
            event_id as "eventId", by_whom as "byWhom", settled_at as "settledAt", note,
            service_version as "serviceVersion", machine_version as "machineVersion", instance, trace_id as "traceId",
-           size, encode(sha256, 'hex') as sha256, key, value, headers::text as headers,
+           size, encode(sha256, 'hex') as sha256, key, value, headers::text as headers, forced, edited_value as "editedValue",
+           case when edited_value is not null then
+             (select jsonb_build_object('who', who, 'reason', scope ->> 'reason', 'editedAt', at) from audit
+               where verb = 'edit' and scope ->> 'id' = d.id::text order by id desc limit 1) end as edited,
            (select count(*) from waiting w where w.user_id = d.user_id) as behind
       from dead_letters d where id = ${id}::bigint`;
   if (row === undefined) return undefined;

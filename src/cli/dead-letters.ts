@@ -1,6 +1,7 @@
 // dead-letters.ts — `dead-letters list|show`: records that could not be used. What is done about them: settle.ts.
 import type { Command } from 'commander';
 import { limit, oneOf, rowId } from './arguments.ts';
+import { inOneLine } from './audit.ts';
 import { act, examples, Failure } from './command.ts';
 import {
   DEAD_LETTER_STATUSES,
@@ -8,7 +9,9 @@ import {
   findDeadLetters,
   groupDeadLetters,
   readDeadLetter,
+  type WholeDeadLetter,
 } from './dead-letter-rows.ts';
+import { registerExport } from './export.ts';
 import { clean, fields, place, plural, quoted, time } from './output.ts';
 import { registerSettle } from './settle.ts';
 import { listWaiting } from './waiting.ts';
@@ -17,11 +20,15 @@ export function registerDeadLetters(program: Command): void {
   const group = program
     .command('dead-letters')
     .alias('dlq')
-    .description('records that could not be used: list, show, redrive, discard')
-    .addHelpText('after', examples('dlq list --group', 'dlq show 812', 'dlq redrive 812'));
+    .description('records that could not be used: list, show, redrive, discard, export')
+    .addHelpText(
+      'after',
+      examples('dlq list --group', 'dlq show 812', 'dlq redrive 812', 'dlq redrive --code transition'),
+    );
   registerList(group);
   registerShow(group);
   registerSettle(group);
+  registerExport(group);
 }
 
 type ListOptions = {
@@ -78,7 +85,7 @@ const LIST_COLUMNS = [
   { head: 'STATUS', of: (row: DeadLetter) => (row.blocks && row.status === 'open' ? 'open, blocks' : row.status) },
   { head: 'TRIED', of: (row: DeadLetter) => row.attempts, right: true as const },
   { head: 'LAST', of: (row: DeadLetter) => time(row.lastFailedAt) },
-  { head: 'WHY', of: (row: DeadLetter) => row.message.slice(0, 60) },
+  { head: 'WHY', of: (row: DeadLetter) => inOneLine(row.message).slice(0, 60) },
 ];
 type Group = Awaited<ReturnType<typeof groupDeadLetters>>[number];
 const GROUP_COLUMNS = [
@@ -106,10 +113,11 @@ function registerShow(group: Command): void {
         const row = await database(({ sql }) => readDeadLetter(sql, id));
         if (row === undefined)
           throw new Failure(`There is no dead letter ${id}. \`dlq list --status all\` shows them.`);
-        const { key, value, headers, behind, ...rest } = row;
+        const { key, value, editedValue, headers, behind, ...rest } = row;
         const raw = {
           key: readable(key),
           value: readable(value),
+          ...(editedValue === null ? {} : { editedValue: readable(editedValue) }),
           headers: headers.map(([name, content]) => [name, readable(content)]),
         };
         out.one(payload ? { ...rest, behind, ...raw } : { ...rest, behind }, () =>
@@ -131,6 +139,8 @@ function registerShow(group: Command): void {
               'by whom': row.byWhom,
               settled: time(row.settledAt),
               note: row.note,
+              edited: editedBy(row),
+              forced: row.forced ? 'it is put through even where the user has seen a newer event' : null,
               service: `${row.serviceVersion}, machine ${row.machineVersion}, ${row.instance}`,
               trace: row.traceId,
               record: `${row.size} bytes of key and value, ${headers.length} headers, sha256 ${row.sha256}`,
@@ -144,13 +154,23 @@ function registerShow(group: Command): void {
     );
 }
 
+/** "by ann, 2025-01-31 09:30:00 (wrong currency), 214 bytes" */
+function editedBy({ editedValue, edited }: WholeDeadLetter): string | null {
+  if (editedValue === null) return null;
+  const by =
+    edited === null ? [] : [`by ${edited.who}, ${time(edited.editedAt)} (${edited.reason ?? 'no reason given'})`];
+  return [...by, `${editedValue.length} bytes; the original stays`].join(', ');
+}
+
 function payloadLines({
   key,
   value,
+  editedValue,
   headers,
 }: {
   key: string | null;
   value: string | null;
+  editedValue?: string | null;
   headers: unknown[][];
 }): string[] {
   return [
@@ -158,6 +178,7 @@ function payloadLines({
     ...headers.map(([name, content]) => `header  ${name}: ${content ?? '(none)'}`),
     'value',
     value === null ? '(none)' : clean(value),
+    ...(typeof editedValue === 'string' ? ['edited value', clean(editedValue)] : []),
   ];
 }
 

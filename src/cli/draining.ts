@@ -28,22 +28,6 @@ export async function* these(...userIds: readonly string[]): AsyncGenerator<read
   yield userIds;
 }
 
-const USERS_PER_QUERY = 500;
-
-/** The users of a customer that have events waiting, and those whose creation waits for it. */
-export async function* waitingFor(sql: At['sql'], customerId: string): AsyncGenerator<readonly string[]> {
-  for (let after = ''; ; ) {
-    const rows = await sql<{ userId: string }[]>`
-      select distinct w.user_id as "userId"
-        from waiting w left join users u on u.user_id = w.user_id
-       where w.user_id > ${after} and (w.customer_id = ${customerId} or u.customer_id = ${customerId})
-       order by w.user_id limit ${USERS_PER_QUERY}`;
-    yield rows.map(({ userId }) => userId);
-    if (rows.length < USERS_PER_QUERY) return;
-    after = rows.at(-1)?.userId as string;
-  }
-}
-
 function add(went: Went, results: readonly Result[]): void {
   went.events += results.length;
   for (const { outcome } of results) went.outcomes[outcome] = (went.outcomes[outcome] ?? 0) + 1;

@@ -1,10 +1,13 @@
 // holds.ts — `hold` and `release`: an operator's pause on one user, or on all users of one customer.
 import type { Command } from 'commander';
 import { oneOf } from './arguments.ts';
+import { inOneLine } from './audit.ts';
 import { act, EXIT, examples, Failure } from './command.ts';
 import type { At } from './connection.ts';
-import { drainUsers, inWords, these, waitingFor } from './draining.ts';
-import { quoted, time } from './output.ts';
+import { drainUsers, inWords, these } from './draining.ts';
+import { sumsInWords } from './jobs.ts';
+import { type Output, plural, quoted, time } from './output.ts';
+import { rolledBack } from './rehearsal.ts';
 
 const KINDS = ['user', 'customer'] as const;
 type Kind = (typeof KINDS)[number];
@@ -53,20 +56,70 @@ export function registerHolds(program: Command): void {
     .description('ends a hold; what waited goes on in its order')
     .argument('<kind>', 'user or customer', oneOf(KINDS))
     .argument('<id>', 'its id')
-    .addHelpText('after', examples('release customer acme', "release user 'auth0|42'"))
+    .option('--dry-run', 'what would go; nothing is written')
+    .option('--actor <name>', 'who does it (default: the user of this system)')
+    .addHelpText('after', examples('release customer acme --dry-run', "release user 'auth0|42'"))
     .action(
-      act(({ out, database }, kind: Kind, id: string) =>
+      act(({ out, database }, kind: Kind, id: string, { actor, dryRun }: { actor?: string; dryRun?: true }) =>
         database(async (at) => {
-          const { release } = await import('../operate.ts');
-          if (!(await release(at.db, { kind, id })))
-            throw new Failure(`${kind} ${id} is not on hold. \`hold\` lists the holds.`);
-          const went = await drainUsers(at, kind === 'user' ? these(id) : waitingFor(at.sql, id));
+          if (dryRun) return await rehearseRelease(at, out, { kind, id, actor });
+          const [{ release }, { usersWaitingFor }, { actorOf }] = await Promise.all([
+            import('../operate.ts'),
+            import('../wake.ts'),
+            import('./connection.ts'),
+          ]);
+          if (!(await release(at.db, { kind, id, byWhom: actorOf(actor) }))) throw notHeld(kind, id);
+          const went = await drainUsers(at, kind === 'user' ? these(id) : usersWaitingFor(at.db, id));
           out.one({ kind, id, held: false, ...went }, () => `${kind} ${id} is released · ${inWords(went)}`);
           out.next(...(kind === 'user' ? [`users show ${quoted(id)}`] : []), 'status');
           return (went.outcomes.dead ?? 0) > 0 ? EXIT.someDead : EXIT.done;
         }),
       ),
     );
+}
+
+function notHeld(kind: Kind, id: string): Failure {
+  return new Failure(`${kind} ${id} is not on hold. \`hold\` lists the holds.`);
+}
+
+/** Locks are kept until it is rolled back: of so many users at once, that no batch waits for long. */
+const USERS_AT_ONCE = 20;
+
+async function rehearseRelease(
+  at: At,
+  out: Output,
+  { kind, id, actor }: { kind: Kind; id: string; actor: string | undefined },
+): Promise<number> {
+  const [{ release }, { usersWaitingFor }, { writeAudit }, { actorOf }] = await Promise.all([
+    import('../operate.ts'),
+    import('../wake.ts'),
+    import('../audit.ts'),
+    import('./connection.ts'),
+  ]);
+  const byWhom = actorOf(actor);
+  const released = (db: At['db']) => release(db, { kind, id, byWhom });
+  if (!(await rolledBack(at.db, released))) throw notHeld(kind, id);
+  let events = 0;
+  const outcomes: Record<string, number> = {};
+  for await (const batch of kind === 'user' ? these(id) : usersWaitingFor(at.db, id))
+    for (let i = 0; i < batch.length; i += USERS_AT_ONCE) {
+      const went = await rolledBack(at.db, async (db) => {
+        await released(db);
+        return await drainUsers({ ...at, db }, these(...batch.slice(i, i + USERS_AT_ONCE)));
+      });
+      events += went.events;
+      for (const [outcome, n] of Object.entries(went.outcomes)) outcomes[outcome] = (outcomes[outcome] ?? 0) + n;
+    }
+  await writeAudit(at.db, { who: byWhom, verb: 'release', scope: { kind, id }, dryRun: true }, { events, outcomes });
+  out.one({ kind, id, held: true, events, outcomes }, () =>
+    [
+      `${kind} ${id} would be released`,
+      events === 0 ? 'no event would go' : `${plural(events, 'event')} would go: ${sumsInWords(outcomes)}`,
+      'nothing was written',
+    ].join(' · '),
+  );
+  out.next(`release ${kind} ${quoted(id)}`);
+  return (outcomes.dead ?? 0) > 0 ? EXIT.someDead : EXIT.done;
 }
 
 export type HeldRow = { kind: Kind; id: string; reason: string; byWhom: string; since: string };
@@ -78,7 +131,7 @@ export async function readHolds(sql: At['sql']): Promise<HeldRow[]> {
 
 export const HOLD_COLUMNS = [
   { head: 'HOLD', of: ({ kind, id }: HeldRow) => `${kind} ${id}` },
-  { head: 'REASON', of: (row: HeldRow) => row.reason },
-  { head: 'BY', of: (row: HeldRow) => row.byWhom },
+  { head: 'REASON', of: (row: HeldRow) => inOneLine(row.reason) },
+  { head: 'BY', of: (row: HeldRow) => inOneLine(row.byWhom) },
   { head: 'SINCE', of: (row: HeldRow) => time(row.since) },
 ];

@@ -4,6 +4,7 @@
 // functions as the service: all of it works while no service runs.
 import { Command, CommanderError } from 'commander';
 import { SERVICE_VERSION } from '../version.ts';
+import { registerAudit } from './audit.ts';
 import { EXIT, examples, explain } from './command.ts';
 import { registerConfig } from './config.ts';
 import { registerDb } from './db.ts';
@@ -11,6 +12,7 @@ import { registerDeadLetters } from './dead-letters.ts';
 import { registerDemo } from './demo.ts';
 import { addEnvFile } from './env-file.ts';
 import { registerHolds } from './holds.ts';
+import { registerJobs } from './jobs.ts';
 import { registerMachine } from './machine.ts';
 import { clean } from './output.ts';
 import { registerPartitions } from './partitions.ts';
@@ -33,6 +35,8 @@ const GROUPS = [
   registerDeadLetters,
   registerHolds,
   registerPartitions,
+  registerJobs,
+  registerAudit,
   registerMachine,
   registerVerify,
   registerReplay,

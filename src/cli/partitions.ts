@@ -36,25 +36,34 @@ export function registerPartitions(program: Command): void {
     .description('lets a halted partition run again from where it stopped')
     .argument('<topic>')
     .argument('<n>', 'the partition', partitionNumber)
-    .addHelpText('after', examples('partitions resume USER_CREATED 0'))
+    .option('--reason <text>', 'what was done about it; kept in `audit`')
+    .option('--actor <name>', 'who does it (default: the user of this system)')
+    .addHelpText(
+      'after',
+      examples('partitions resume USER_CREATED 0', "partitions resume user-events 4 --reason 'topic restored'"),
+    )
     .action(
-      act(({ out, database }, topic: string, partition: number) =>
-        database(async ({ db, sql }) => {
-          const before = (await readPositions(sql)).find((row) => row.topic === topic && row.partition === partition);
-          if (before === undefined)
-            throw new Failure(`${topic}[${partition}] was never read here. \`partitions list\` shows those that were.`);
-          const { resume } = await import('../operate.ts');
-          const next = await resume(db, { topic, partition });
-          if (next === undefined) throw new Failure(`${topic}[${partition}] is not halted: nothing to resume.`);
-          out.one({ topic, partition, state: 'running', position: next, wasHalted: before.haltedReason }, () =>
-            [
-              `${topic}[${partition}] runs again from ${next}`,
-              `it was halted: ${before.haltedReason ?? 'no reason given'}`,
-            ].join(' · '),
-          );
-          out.say('A running service notices within 5 seconds.');
-          out.next('partitions list');
-        }),
+      act(
+        ({ out, database }, topic: string, partition: number, { reason, actor }: { reason?: string; actor?: string }) =>
+          database(async ({ db, sql }) => {
+            const before = (await readPositions(sql)).find((row) => row.topic === topic && row.partition === partition);
+            if (before === undefined)
+              throw new Failure(
+                `${topic}[${partition}] was never read here. \`partitions list\` shows those that were.`,
+              );
+            const [{ resume }, { actorOf }] = await Promise.all([import('../operate.ts'), import('./connection.ts')]);
+            const said = reason === undefined ? {} : { reason };
+            const next = await resume(db, { topic, partition, byWhom: actorOf(actor), ...said });
+            if (next === undefined) throw new Failure(`${topic}[${partition}] is not halted: nothing to resume.`);
+            out.one({ topic, partition, state: 'running', position: next, wasHalted: before.haltedReason }, () =>
+              [
+                `${topic}[${partition}] runs again from ${next}`,
+                `it was halted: ${before.haltedReason ?? 'no reason given'}`,
+              ].join(' · '),
+            );
+            out.say('A running service notices within 5 seconds.');
+            out.next('partitions list');
+          }),
       ),
     );
 }

@@ -9,7 +9,7 @@ import { lagOf, readPositions } from './partitions.ts';
 export function registerStatus(program: Command): void {
   program
     .command('status')
-    .description('one screen: lag, outcomes, users, dead letters, what waits, holds')
+    .description('one screen: lag, outcomes, users, dead letters, what waits, holds, running jobs')
     .addHelpText('after', examples('status', 'status --json'))
     .action(
       act(async ({ out, database }) => {
@@ -38,16 +38,20 @@ export type Status = {
   waiting: number;
   unkeyed: number;
   holds: HeldRow[];
+  /** Those that run, or were interrupted. */
+  jobs: JobStatus[];
 };
+export type JobStatus = { id: string; kind: string; done: string; total: string | null };
 
 async function readStatus({ sql, db, config }: At): Promise<Status> {
   const [{ readTallies }, { logsOf }] = await Promise.all([import('../positions.ts'), import('./connection.ts')]);
-  const [tallies, positions, holds, open, { logs, why }] = await Promise.all([
+  const [tallies, positions, holds, open, jobs, { logs, why }] = await Promise.all([
     readTallies(db),
     readPositions(sql),
     readHolds(sql),
     sql<{ n: number }[]>`
       select count(*)::int as n from (select 1 from dead_letters where status in ('open', 'redriving') limit 1001) x`,
+    sql<JobStatus[]>`select id, kind, done, total from jobs where state = 'running' order by id limit 100`,
     logsOf(config),
   ]);
   const topics = [...Map.groupBy(positions, ({ topic }) => topic)].map(([topic, rows]) => ({
@@ -70,6 +74,7 @@ async function readStatus({ sql, db, config }: At): Promise<Status> {
     waiting,
     unkeyed: tallies.unkeyed ?? 0,
     holds,
+    jobs: [...jobs],
   };
 }
 
@@ -98,7 +103,7 @@ function sum(numbers: readonly (string | null)[]): string | null {
   return String(total);
 }
 
-export function screen({ lag, topics, outcomes, users, deadLetters, waiting, unkeyed, holds }: Status): string {
+export function screen({ lag, topics, outcomes, users, deadLetters, waiting, unkeyed, holds, jobs }: Status): string {
   const halted = topics.reduce((sum, each) => sum + each.halted, 0);
   const word = halted > 0 ? `HALTED (${halted})` : topics.length === 0 ? 'nothing read yet' : 'ok';
   const list = (of: Record<string, number>) =>
@@ -112,10 +117,16 @@ export function screen({ lag, topics, outcomes, users, deadLetters, waiting, unk
     `outcomes      ${list(outcomes)}`,
     ...(Object.keys(deadLetters.codes).length > 0 ? [`dead letters  ${list(deadLetters.codes)}`] : []),
     ...(unkeyed > 0 ? [`without key   ${count(unkeyed)} records`] : []),
+    ...(jobs.length > 0 ? [`jobs          ${jobs.map(jobText).join('  ')}`] : []),
     ...(topics.length > 0 ? ['', table(topics, TOPIC_COLUMNS).trimEnd()] : []),
     ...(holds.length > 0 ? ['', table(holds.slice(0, 5), HOLD_COLUMNS).trimEnd()] : []),
     ...(holds.length > 5 ? [`and ${holds.length - 5} more: \`hold\` lists them`] : []),
   ].join('\n');
+}
+
+/** "18 redrive 120/214" */
+function jobText({ id, kind, done, total }: JobStatus): string {
+  return `${id} ${kind} ${count(BigInt(done))}${total === null ? '' : `/${count(BigInt(total))}`}`;
 }
 
 const TOPIC_COLUMNS = [

@@ -1,30 +1,37 @@
 // The command line as people use it: a process of its own, against real servers and the settings of a world.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { toMermaid } from '../../machines/picture.ts';
 import { WAYS } from '../../src/cli/envelope.ts';
+import { startMigration } from '../../src/migrate.ts';
 import { halt } from '../../src/operate.ts';
 import { AT, cloudEvent, customerCreated, rawRecord, statusChanged, userCreated } from '../support/records.ts';
 import { ALL_TOPICS, createWorld, test, until, type World } from '../support/world.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const LAUNCHER = join(ROOT, 'bin/user-lifecycle.js');
+/** Gives a program a terminal, where there is such a thing. */
+const SCRIPT = ['/usr/bin/script'].find(existsSync);
 // Without an .env that could add settings.
 const EMPTY = mkdtempSync(join(tmpdir(), 'cli-test-'));
 afterAll(() => rmSync(EMPTY, { recursive: true }));
 
 type Ended = { code: number | null; out: string; err: string };
 
+/** `typed`: on its stdin. */
 function launch(
   settings: Record<string, string>,
   args: readonly string[],
+  typed?: string,
 ): { child: ChildProcess; ended: Promise<Ended> } {
   const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...settings };
-  const child = spawn(process.execPath, [LAUNCHER, ...args], { cwd: EMPTY, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const stdin = typed === undefined ? 'ignore' : 'pipe';
+  const child = spawn(process.execPath, [LAUNCHER, ...args], { cwd: EMPTY, env, stdio: [stdin, 'pipe', 'pipe'] });
+  child.stdin?.end(typed);
   return { child, ended: ended(child) };
 }
 function ended(child: ChildProcess): Promise<Ended> {
@@ -237,6 +244,464 @@ describe('an operator settles dead letters', () => {
   });
 });
 
+/** Two users, each with an event that Postgres refused and one that waits behind it, and a record that nobody can read. What was
+ *  refused is accepted now. */
+async function someDead(world: World): Promise<void> {
+  await world.sql`alter table history add constraint broken check (event ->> 'changedBy' is distinct from 'poison')`;
+  const { source } = await world.service();
+  const of = (userId: string) => [
+    cloudEvent('USER_CREATED', userCreated({ userId, customerAccountId: undefined }), { id: `${userId} created` }),
+    cloudEvent('USER_STATUS_CHANGED', statusChanged({ userId, newStatus: 'SUSPENDED', changedBy: 'poison' }), {
+      id: `${userId} dies`,
+    }),
+    cloudEvent('USER_STATUS_CHANGED', statusChanged({ userId, timestamp: later(1) }), { id: `${userId} waits` }),
+  ];
+  world.log.append(...of('auth0|u1'), ...of('auth0|u2'), rawRecord('{}'));
+  await source.drain();
+  await world.sql`alter table history drop constraint broken`;
+}
+async function statuses({ sql }: World): Promise<Record<string, number>> {
+  const rows = await sql`select status, count(*)::int as n from dead_letters group by status order by status`;
+  return Object.fromEntries(rows.map(({ status, n }) => [status, n]));
+}
+
+describe('an operator settles many at once', () => {
+  test('a rehearsed discard tells what it would let go', async ({ world }) => {
+    await someDead(world);
+    const before = await world.digest();
+    const { code, out, err } = await cli(world, 'dlq', 'discard', '--user', 'auth0|u1', '--dry-run');
+    expect({ code, out }).toEqual({ code: 0, out: expect.stringMatching(/^\d+ user-events\[0\]@1 · discarded\n$/) });
+    expect(err).toContain('of 1: discarded 1 · 1 other event would go with it: applied 1 · nothing was written\n');
+    expect(await world.digest()).toEqual(before);
+  });
+
+  test('a rehearsal tells what would become of each, and writes nothing but who asked', async ({ world }) => {
+    await someDead(world);
+    const before = await world.digest();
+    const { code, out, err } = await cli(world, 'dlq', 'redrive', '--all', '--dry-run', '--actor', 'ann');
+    expect(out.split('\n')).toEqual([
+      expect.stringMatching(/^\d+ user-events\[0\]@6 · dead · undecodable: /),
+      expect.stringMatching(/^\d+ user-events\[0\]@1 · applied · pending -> suspended$/),
+      expect.stringMatching(/^\d+ user-events\[0\]@4 · applied · pending -> suspended$/),
+      '',
+    ]);
+    expect(err).toContain(
+      'of 3: applied 2, dead 1 · 2 other events would go with them: applied 2 · nothing was written\n',
+    );
+    expect(code).toBe(3);
+    const lines = await json(world, 'dlq', 'redrive', '--code', 'sql', '--dry-run');
+    expect(lines).toMatchObject([
+      { userId: 'auth0|u1', code: 'sql', outcome: 'applied', fromState: 'pending', toState: 'suspended' },
+      { userId: 'auth0|u2', offset: '4' },
+    ]);
+    expect(await world.digest()).toEqual(before);
+    expect(await world.sql`select 1 from jobs`).toHaveLength(0);
+    expect([...(await world.sql`select who, dry_run from audit order by id limit 1`)]).toEqual([
+      { who: 'ann', dry_run: true },
+    ]);
+  });
+
+  test('which ones must be said; many need a yes; then each goes in its place, and what waited follows', async ({
+    world,
+  }) => {
+    await someDead(world);
+    const refused = await Promise.all([
+      cli(world, 'dlq', 'redrive'),
+      cli(world, 'dlq', 'discard', '--reason', 'x'),
+      cli(world, 'dlq', 'redrive', '--all', '--code', 'sql'),
+      cli(world, 'dlq', 'redrive', '--code', 'sql', '--force', '--yes'),
+      cli(world, 'dlq', 'redrive', '--code', 'sql'),
+    ]);
+    expect(refused.map(({ code, out }) => ({ code, out }))).toEqual(refused.map(() => ({ code: 2, out: '' })));
+    expect(refused[0]?.err).toContain('--older-than, or --all');
+    expect(refused[4]?.err).toBe(
+      'Redrive 2 dead letters of 2 users where code = sql? Nobody can be asked here: say --yes. Nothing was changed.\n',
+    );
+    expect(await statuses(world)).toEqual({ open: 3 });
+
+    const redriven = await cli(world, 'dlq', 'redrive', '--code', 'sql', '--reason', 'repaired', '--yes');
+    expect(redriven.code, redriven.err).toBe(0);
+    expect(redriven.out).toMatch(/^job \d+ · 2 of 2 · applied 2 · 2 other events went with them\n$/);
+    expect(await statuses(world)).toEqual({ open: 1, resolved: 2 });
+    expect([await stateOf(world, 'auth0|u1'), await stateOf(world, 'auth0|u2')]).toEqual(['active', 'active']);
+
+    const again = await cli(world, 'dlq', 'redrive', '--all', '--yes');
+    expect(again).toMatchObject({ code: 3, out: expect.stringMatching(/^job \d+ · 1 of 1 · dead 1\n$/) });
+    const none = await cli(world, 'dlq', 'redrive', '--code', 'sql', '--yes');
+    expect(none).toMatchObject({
+      code: 0,
+      out: '',
+      err: expect.stringContaining('No open dead letter where code = sql'),
+    });
+  });
+
+  test.skipIf(SCRIPT === undefined)('on a terminal somebody is asked, and what is typed counts', async ({ world }) => {
+    await someDead(world);
+    const asked = async (typed: string) => {
+      const command = [process.execPath, LAUNCHER, 'dlq', 'redrive', '--code', 'sql'].join(' ');
+      const child = spawn(SCRIPT as string, ['-qec', command, '/dev/null'], {
+        ...{ cwd: EMPTY, env: { PATH: process.env.PATH, HOME: process.env.HOME, TERM: 'xterm', ...world.settings } },
+        stdio: ['pipe', 'pipe', 'pipe'],
+      });
+      const end = ended(child);
+      child.stdout.on('data', (text) => String(text).includes('y/N') && child.stdin.write(typed));
+      return await end;
+    };
+    const no = await asked('n\n');
+    expect(no).toMatchObject({
+      code: 1,
+      out: expect.stringContaining('Redrive 2 dead letters of 2 users where code = sql? y/N'),
+    });
+    expect(await statuses(world)).toEqual({ open: 3 });
+    expect((await asked('\x03')).code).toBe(130);
+    expect(await world.sql`select 1 from jobs`).toHaveLength(0);
+    const yes = await asked('y\n');
+    expect(yes).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/job \d+ · 2 of 2 · applied 2 · 2 other events went/),
+    });
+  });
+
+  test('by number, by user, by age, the oldest so many; given up, they let go what waited', async ({ world }) => {
+    await someDead(world);
+    const old = await cli(world, 'dlq', 'discard', '--older-than', '1h', '--reason', 'old', '--yes');
+    expect(old).toMatchObject({ code: 0, out: '', err: expect.stringContaining('nothing to do') });
+    const [ofUser] = await json(world, 'dlq', 'discard', '--user', 'auth0|u2', '--reason', 'test data', '--yes');
+    expect(ofUser).toMatchObject({
+      state: 'done',
+      done: '1',
+      total: '1',
+      outcomes: { discarded: 1 },
+      others: { applied: 1 },
+    });
+    expect(await stateOf(world, 'auth0|u2')).toBe('active');
+    const [newest, oldest] = (await json(world, 'dlq', 'list')).map(({ id }) => String(id));
+    const [first] = await json(world, 'dlq', 'discard', '--all', '--limit', '1', '--reason', 'test data', '--yes');
+    expect(first).toMatchObject({ done: '1' });
+    expect(await json(world, 'dlq', 'list')).toMatchObject([{ id: newest }]);
+    const both = await cli(world, 'dlq', 'discard', newest as string, oldest as string, '--reason', 'rest', '--yes');
+    expect(both).toMatchObject({ code: 0, out: expect.stringMatching(/· 1 of 1 · discarded 1/) });
+    expect(await statuses(world)).toEqual({ discarded: 3 });
+  });
+
+  test('events that wait can be given up too, and what is behind them goes', async ({ world }) => {
+    const { source } = await world.service();
+    world.log.append(
+      cloudEvent('USER_CREATED', userCreated({ customerAccountId: 'never' }), { id: 'e1' }),
+      cloudEvent('USER_STATUS_CHANGED', statusChanged({ userId: 'auth0|nobody' }), { id: 'e2' }),
+    );
+    await source.drain();
+    const before = await world.digest();
+    const rehearsed = await cli(world, 'dlq', 'discard', '--waiting', '--customer', 'never', '--dry-run');
+    expect(rehearsed).toMatchObject({ code: 0, out: 'user-events[0]@0 · discarded\n' });
+    expect(rehearsed.err).toContain('of 1: discarded 1 · nothing was written\n');
+    expect(await world.digest()).toEqual(before);
+    expect((await cli(world, 'dlq', 'discard', '--waiting', '--for', 'hold', '--reason', 'x', '--yes')).err).toContain(
+      'No waiting event where waits for = hold: nothing to do.',
+    );
+    expect(await cli(world, 'dlq', 'discard', '--waiting', '--for', 'customer', '--reason', 'x')).toMatchObject({
+      code: 2,
+    });
+    const [job] = await json(
+      world,
+      'dlq',
+      'discard',
+      '--waiting',
+      '--all',
+      '--for',
+      'customer',
+      '--reason',
+      'left',
+      '--yes',
+    );
+    expect(job).toMatchObject({ kind: 'discard', done: '1', outcomes: { discarded: 1 } });
+    expect(await json(world, 'dlq', 'list', '--waiting')).toMatchObject([{ userId: 'auth0|nobody' }]);
+    expect(await json(world, 'dlq', 'list', '--status', 'discarded')).toMatchObject([{ userId: 'auth0|u1' }]);
+  });
+
+  test('a late one is told as stale, and put through all the same only by force, with a reason', async ({ world }) => {
+    const { source } = await world.service({ MAX_RECORD_BYTES: '1024' });
+    const late = { ...statusChanged({ newStatus: 'SUSPENDED' }), more: 'x'.repeat(1_024) };
+    world.log.append(
+      cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined }), { id: 'e1' }),
+      cloudEvent('USER_STATUS_CHANGED', late, { id: 'e2' }),
+      cloudEvent('USER_STATUS_CHANGED', statusChanged({ timestamp: later(1) }), { id: 'e3' }),
+    );
+    await source.drain();
+    const id = await onlyDeadLetter(world);
+    expect((await cli(world, 'dlq', 'redrive', id, '--dry-run')).out).toBe(`${id} user-events[0]@1 · stale\n`);
+    const forced = await cli(world, 'dlq', 'redrive', id, '--force', '--reason', 'the newer one was a mistake');
+    expect(forced).toMatchObject({ code: 0, out: `${id} · user-events[0]@1 · applied · active -> suspended\n` });
+    expect((await json(world, 'audit', '--verb', 'redrive'))[0]).toMatchObject({
+      scope: { force: true, reason: 'the newer one was a mistake' },
+    });
+  });
+});
+
+describe('a payload is repaired for the redrive, and the original stays', () => {
+  const wrong = { ...statusChanged({ newStatus: 'NOPE' as never, changedBy: 'ann@example.com' }) };
+  async function oneWrong(world: World): Promise<string> {
+    const { source } = await world.service();
+    world.log.append(
+      cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined }), { id: 'e1' }),
+      cloudEvent('USER_STATUS_CHANGED', wrong, { id: 'e2' }),
+    );
+    await source.drain();
+    return await onlyDeadLetter(world);
+  }
+  function fileWith(text: string): string {
+    const file = join(mkdtempSync(join(EMPTY, 'edit-')), 'fixed.json');
+    writeFileSync(file, text);
+    return file;
+  }
+  const right = `${JSON.stringify({ ...wrong, newStatus: 'SUSPENDED' })}\n`;
+
+  test('rehearsed first, then done, and shown with both payloads', async ({ world }) => {
+    const id = await oneWrong(world);
+    const edit = ['--edit', fileWith(right), '--reason', 'agreed with accounting', '--actor', 'ann'];
+    const before = await world.digest();
+    const rehearsed = await cli(world, 'dlq', 'redrive', id, ...edit, '--dry-run');
+    expect(rehearsed).toMatchObject({ code: 0, out: `${id} user-events[0]@1 · applied · pending -> suspended\n` });
+    expect(await world.digest()).toEqual(before);
+    expect(await json(world, 'audit')).toMatchObject([
+      {
+        who: 'ann',
+        verb: 'redrive',
+        dryRun: true,
+        scope: { edit: true },
+        result: { matched: 1, outcomes: { applied: 1 } },
+      },
+    ]);
+
+    const redriven = await cli(world, 'dlq', 'redrive', id, ...edit);
+    expect(redriven).toMatchObject({ code: 0, out: `${id} · user-events[0]@1 · applied · pending -> suspended\n` });
+    const shown = await cli(world, 'dlq', 'show', id);
+    expect(shown.out).toMatch(/edited +by ann, \d{4}-.* \(agreed with accounting\), \d+ bytes; the original stays\n/);
+    expect(shown.out).not.toContain('ann@example.com');
+    const [whole] = await json(world, 'dlq', 'show', id, '--payload');
+    expect(whole).toMatchObject({
+      ...{ value: JSON.stringify(wrong), editedValue: right.trimEnd() },
+      edited: { who: 'ann', reason: 'agreed with accounting' },
+    });
+    expect((await cli(world, 'dlq', 'show', id, '--payload')).out).toContain(`edited value\n${right}`);
+  });
+
+  test('from stdin, and taken back again', async ({ world }) => {
+    const id = await oneWrong(world);
+    await world.sql`insert into holds (kind, id, reason, by_whom) values ('user', 'auth0|u1', 'test', 'test')`;
+    const program = launch(world.settings, ['dlq', 'redrive', id, '--edit', '-', '--reason', 'by hand'], right);
+    expect(await program.ended).toMatchObject({ code: 0, out: expect.stringContaining('· waiting ·') });
+    await world.sql`delete from holds`;
+    await world.sql`update dead_letters set status = 'open'`;
+    expect(await cli(world, 'dlq', 'redrive', id, '--as-received')).toMatchObject({
+      code: 3,
+      out: expect.stringContaining('· dead · schema: '),
+    });
+    expect((await cli(world, 'dlq', 'show', id)).out).not.toMatch(/^edited/m);
+  });
+
+  test('one that is no better, names somebody else, or is for several, changes nothing', async ({ world }) => {
+    const id = await oneWrong(world);
+    const before = await world.digest();
+    const edit = (text: string) => cli(world, 'dlq', 'redrive', id, '--edit', fileWith(text), '--reason', 'x');
+    const other = JSON.stringify({ ...wrong, newStatus: 'ACTIVE', userId: 'auth0|u2' });
+    expect(await edit('{')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^The edited payload can not be used .*json/),
+    });
+    expect(await edit(other)).toMatchObject({ code: 1, err: expect.stringContaining('names another user') });
+    const calls = [
+      ['redrive', id, '--edit', '/nowhere.json', '--reason', 'x'],
+      ['redrive', id, '--edit', fileWith(right)],
+      ['redrive', '--all', '--edit', fileWith(right), '--reason', 'x'],
+      ['redrive', id, '--edit', fileWith(right), '--as-received', '--reason', 'x'],
+    ];
+    for (const ended of await Promise.all(calls.map((args) => cli(world, 'dlq', ...args))))
+      expect(ended).toMatchObject({ code: 2, out: '' });
+    expect(await world.digest()).toEqual(before);
+  });
+});
+
+describe('what takes long can be interrupted, resumed and cancelled', () => {
+  /** A redrive of all that stands at its first step, which is the record that nobody can read. */
+  async function stalled(world: World) {
+    await someDead(world);
+    const [first] = await world.sql`select id::int as id from dead_letters where code = 'undecodable'`;
+    const released = Promise.withResolvers<void>();
+    const locked = Promise.withResolvers<void>();
+    const lock = world.sql.begin(async (tx) => {
+      await tx`select 1 from dead_letters where id = ${first?.id} for update`;
+      locked.resolve();
+      await released.promise;
+    });
+    await locked.promise;
+    const started = launch(patient(world), ['dlq', 'redrive', '--all', '--yes', '--actor', 'ann']);
+    await stands(world, 1);
+    const [job] = await world.sql`select id from jobs`;
+    return {
+      ...started,
+      job: String(job?.id),
+      release: async () => {
+        released.resolve();
+        await lock;
+      },
+    };
+  }
+  const patient = ({ settings }: World) => ({
+    ...settings,
+    DB_LOCK_TIMEOUT_MS: '10000',
+    DB_STATEMENT_TIMEOUT_MS: '20000',
+  });
+  /** So many wait for the row of that dead letter. */
+  const stands = (world: World, n: number) =>
+    until(async () => {
+      const [row] = await world.sql`
+        select count(*)::int as n from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock' and query like '%dead_letters%'`;
+      expect(row?.n).toBe(n);
+    });
+
+  test('ctrl-C ends after the present step and says how to go on', async ({ world }) => {
+    const { child, ended, job, release } = await stalled(world);
+    child.kill('SIGINT');
+    await release();
+    const { code, out, err } = await ended;
+    expect({ code, out }, err).toEqual({ code: 130, out: '' });
+    expect(err).toContain(`interrupted after 1 of 3: npx user-lifecycle jobs resume ${job}\n`);
+    expect(await statuses(world)).toEqual({ open: 3 });
+    expect(await json(world, 'jobs', 'list')).toMatchObject([
+      { id: job, kind: 'redrive', state: 'running', done: '1', failed: '1', total: '3', startedBy: 'ann' },
+    ]);
+    expect((await cli(world, 'status')).out).toMatch(new RegExp(`jobs +${job} redrive 1/3\n`));
+    await world.sql`update jobs set updated_at = now() - interval '2 minutes'`;
+    const listed = await cli(world, 'jobs', 'list');
+    expect(listed.out).toContain('interrupted?');
+    expect(listed.err).toContain(`next: npx user-lifecycle jobs resume ${job}`);
+    expect((await cli(world, 'jobs', 'show', job)).out).toMatch(/state +interrupted\?\ndone +1 of 3\n/);
+
+    const resumed = await cli(world, 'jobs', 'resume', job);
+    expect(resumed).toMatchObject({
+      code: 3, // the first one died again before the interruption
+      out: `job ${job} · 3 of 3 · since it was resumed: applied 2 · 2 other events went with them\n`,
+    });
+    expect(await statuses(world)).toEqual({ open: 1, resolved: 2 });
+    expect(await cli(world, 'jobs', 'resume', job)).toMatchObject({
+      code: 1,
+      err: `Job ${job} is done: nothing to resume.\n`,
+    });
+    expect(await cli(world, 'jobs', 'cancel', job)).toMatchObject({
+      code: 1,
+      err: `Job ${job} is done: nothing to cancel.\n`,
+    });
+    expect(await cli(world, 'jobs', 'show', '99')).toMatchObject({ code: 1 });
+  });
+
+  test('of two who run the same job one gets on, and nothing is done twice', async ({ world }) => {
+    const { ended, job, release } = await stalled(world);
+    const second = launch(patient(world), ['jobs', 'resume', job]);
+    await stands(world, 2);
+    await release();
+    const both = [await ended, await second.ended];
+    // The one that gets on may see the record that died again just as the other one tries it once more: 0, not 3.
+    expect(both.filter(({ code }) => code === 1)).toHaveLength(1);
+    expect(both.filter(({ code }) => code === 0 || code === 3)).toHaveLength(1);
+    expect(both.map(({ err }) => err).join('')).toMatch(/Job \d+ is (run by somebody else too|done)/);
+    expect([await stateOf(world, 'auth0|u1'), await stateOf(world, 'auth0|u2')]).toEqual(['active', 'active']);
+    const [row] = await world.sql`select state, done::int as done from jobs`;
+    expect(row).toEqual({ state: 'done', done: 3 });
+  });
+
+  test('a job that is cancelled ends after its step, and what was done stays', async ({ world }) => {
+    const { ended, job, release } = await stalled(world);
+    const cancelled = await cli(world, 'jobs', 'cancel', job, '--actor', 'bob');
+    expect(cancelled).toMatchObject({ code: 0, out: `job ${job} is cancelled · 0 of 3 were done\n` });
+    await release();
+    expect(await ended).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(`Job ${job} is cancelled. What was done stays done.`),
+    });
+    expect(await statuses(world)).toEqual({ open: 3 });
+    expect(await json(world, 'audit', '--who', 'bob')).toMatchObject([{ verb: 'cancel', scope: { job: Number(job) } }]);
+  });
+
+  test('a migration of users is resumed as any other job; what is no job of this kind says so', async ({ world }) => {
+    const { source } = await world.service();
+    world.log.append(cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined })));
+    await source.drain();
+    const { id } = await startMigration(world.db, 'ann');
+    const [done] = await json(world, 'jobs', 'resume', String(id));
+    expect(done).toMatchObject({ job: String(id), kind: 'migrate', state: 'done' });
+    await world.sql`insert into jobs (kind, scope, options, started_by) values ('rebuild', '{}', '{}', 'ann')`;
+    expect(await cli(world, 'jobs', 'resume', String(id + 1))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(`Job ${id + 1} is a rebuild`),
+    });
+  });
+
+  test('an export goes on after the last line that was taken', async ({ world }) => {
+    const { source } = await world.service();
+    world.log.append(...Array.from({ length: 1_200 }, (_, n) => rawRecord(`{"n":${n},"more":"${'x'.repeat(1_000)}"}`)));
+    await source.drain();
+    const { child, ended } = launch(world.settings, ['dlq', 'export']);
+    // It stands in the middle of its first page, until somebody reads on.
+    child.stdout?.once('data', () => {
+      child.stdout?.pause();
+      child.kill('SIGINT');
+      child.stdout?.resume();
+    });
+    const { code, out, err } = await ended;
+    expect(code, err).toBe(130);
+    const [, last = ''] = /goes on with --after (\d+)/.exec(err) ?? [];
+    const first = lines(out);
+    expect(first.at(-1)?.id).toBe(last);
+    expect(first.length).toBeLessThan(1_200);
+    const rest = lines((await cli(world, 'dlq', 'export', '--after', last)).out);
+    expect([...first, ...rest].map(({ offset }) => Number(offset))).toEqual(Array.from({ length: 1_200 }, (_, n) => n));
+    expect(await json(world, 'audit')).toMatchObject([
+      { result: { exported: rest.length } },
+      { result: { exported: first.length, lastId: Number(last), interrupted: true } },
+    ]);
+  });
+});
+
+describe('who did what', () => {
+  test('every write of an operator is a row, newest first; what somebody typed stays text', async ({ world }) => {
+    await someDead(world);
+    const hostile = 'x\x1b[2J\u202e\nnext';
+    await json(world, 'hold', 'user', 'auth0|u1', '--reason', hostile, '--actor', 'ann');
+    await json(world, 'release', 'user', 'auth0|u1', '--actor', 'bob');
+    await halt(world.db, { topic: 'user-events', partition: 0, generation: 0 }, 'gap: test');
+    await json(world, 'partitions', 'resume', 'user-events', '0', '--reason', 'moved back', '--actor', 'cy');
+    await json(world, 'dlq', 'discard', '--code', 'undecodable', '--reason', hostile, '--yes', '--actor', 'ann');
+    await json(world, 'dlq', 'export', '--actor', 'dee');
+
+    const rows = await json(world, 'audit');
+    expect(rows.map(({ who, verb }) => `${who} ${verb}`)).toEqual([
+      ...['dee export', 'ann discard', 'cy resume', 'bob release', 'ann hold'],
+    ]);
+    expect(rows[2]).toMatchObject({ scope: { topic: 'user-events', partition: 0, reason: 'moved back' } });
+    expect(rows[1]).toMatchObject({
+      scope: { code: 'undecodable', reason: hostile },
+      result: { done: 1, state: 'done' },
+    });
+    expect(rows[0]).toMatchObject({ result: { exported: 2 }, at: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/) });
+    const { code, out } = await cli(world, 'audit', '--who', 'ann', '--limit', '1');
+    expect(code).toBe(0);
+    expect(out).toContain('discard');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+    expect(out).not.toMatch(/[\x1b\u202e]/);
+    expect(out.split('\n')).toHaveLength(3);
+    expect(await cli(world, 'audit', '--verb', 'delete')).toMatchObject({ code: 2 });
+
+    await world.sql`update dead_letters set message = ${hostile}, status = 'open'`;
+    const listed = await cli(world, 'dlq', 'list', '--limit', '1');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+    expect(listed.out).not.toMatch(/[\x1b\u202e]/);
+    expect(listed.out.split('\n')).toHaveLength(3);
+    await world.sql`update dead_letters set status = 'discarded' where code = 'undecodable'`;
+  });
+});
+
 describe('an operator pauses and resumes', () => {
   test("a customer's users wait on hold, others flow, and after the release they go in their order", async ({
     world,
@@ -265,6 +730,15 @@ describe('an operator pauses and resumes', () => {
     expect((await cli(world, 'users', 'show', 'auth0|u1')).out).toMatch(
       /waiting +2 events: hold\n.*hold +customer: bad import/s,
     );
+
+    const held = await world.digest();
+    expect(await cli(world, 'release', 'customer', 'c1', '--dry-run')).toMatchObject({
+      code: 0,
+      out: 'customer c1 would be released · 2 events would go: applied 2 · nothing was written\n',
+    });
+    expect(await cli(world, 'release', 'customer', 'c2', '--dry-run')).toMatchObject({ code: 1 });
+    expect(await world.digest()).toEqual(held);
+    expect(await json(world, 'hold')).toHaveLength(1);
 
     const released = await cli(world, 'release', 'customer', 'c1');
     expect(released).toMatchObject({ code: 0, out: 'customer c1 is released · 2 events went: applied 2\n' });

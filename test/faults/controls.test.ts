@@ -76,6 +76,30 @@ const CONTROLS: Control[] = [
     test: 'test/integration/waiting.test.ts',
     title: 'at the same time, the waiting first: the user is created',
   },
+  {
+    without: 'the rollback of a rehearsal',
+    file: 'src/settle.ts',
+    line: 'throw new RolledBack(await act(tx));',
+    becomes: 'return await act(tx);',
+    test: 'test/integration/settle.test.ts',
+    title: 'tells what each would become, and writes nothing but its audit row',
+  },
+  {
+    without: "the compare-and-set of a job's cursor",
+    file: 'src/jobs.ts',
+    line: ' and cursor = ${job.cursor} and done = ${job.done}::bigint',
+    becomes: '',
+    test: 'test/integration/settle.test.ts',
+    title: 'of two processes that run one job, one ends and the other is told',
+  },
+  {
+    without: 'the mark that a forced event leaves as it is',
+    file: 'src/put.ts',
+    line: 'if (late) facts.forced = true;\n  else raiseMark',
+    becomes: 'if (late) facts.forced = true;\n  raiseMark',
+    test: 'test/integration/settle.test.ts',
+    title: 'one that was forced is no newer than it was',
+  },
 ];
 
 let copy: string;

@@ -155,7 +155,7 @@ describe('halted', () => {
     expect(await world.digest()).toMatchObject({ users: [], history: [], waiting: [], deadLetters: [] });
     expect(await position(world)).toMatchObject({ next: 0, state: 'halted' });
 
-    expect(await resume(world.db, { topic: TOPIC, partition: 0 })).toBe(0n);
+    expect(await resume(world.db, { topic: TOPIC, partition: 0, byWhom: 'test' })).toBe(0n);
     service.tick();
     await until(() => expect(service.source.halted.size).toBe(0));
     await service.source.drain();
@@ -199,7 +199,7 @@ describe('no silent skip', () => {
     expect(await position(world)).toMatchObject({ next: 4, state: 'halted', reason: expect.stringContaining('gap') });
     expect(counts(service)?.gaps).toBe(2);
 
-    await resume(world.db, { topic: TOPIC, partition: 0 });
+    await resume(world.db, { topic: TOPIC, partition: 0, byWhom: 'test' });
     service.tick();
     await until(() => expect(service.source.halted.size).toBe(0));
     expect(service.source.at(TOPIC)).toBe(4n);

@@ -127,7 +127,7 @@ describe('a record only Postgres refuses', () => {
     await source.drain();
     await acceptPoison(world);
     const [dead] = await world.sql`select id::int from dead_letters`;
-    await markForRedrive(world.db, dead?.id, 'ops');
+    await markForRedrive(world.db, [dead?.id], { byWhom: 'ops' });
     expect((await world.drain('x')).map(({ outcome }) => outcome)).toEqual(['applied', 'applied']);
     expect(await states(world)).toEqual({ x: 'active' });
     expect(await deadLetters(world)).toMatchObject([{ status: 'resolved' }]);
@@ -139,7 +139,7 @@ describe('a record only Postgres refuses', () => {
     world.log.append(created('x', 'poison'), moved('x'));
     await source.drain();
     const [dead] = await world.sql`select id::int from dead_letters`;
-    await markForRedrive(world.db, dead?.id, 'ops');
+    await markForRedrive(world.db, [dead?.id], { byWhom: 'ops' });
     await world.drain('x');
     expect(await deadLetters(world)).toMatchObject([{ status: 'open', code: 'sql', class: '23514' }]);
     expect(await world.sql`select attempts from dead_letters`).toEqual([{ attempts: 2 }]);
@@ -266,7 +266,7 @@ describe('not the fault of a record', () => {
 });
 
 async function goOn(service: Awaited<ReturnType<World['service']>>, world: World): Promise<void> {
-  expect(await resume(world.db, { topic: 'user-events', partition: 0 })).toBe(0n);
+  expect(await resume(world.db, { topic: 'user-events', partition: 0, byWhom: 'test' })).toBe(0n);
   service.tick();
   await until(() => expect(service.source.halted.size).toBe(0));
 }
@@ -278,7 +278,7 @@ describe('discarded', () => {
     world.log.append(created('a'), moved('a', 'SUSPENDED'));
     await source.drain();
     const [dead] = await world.sql`select id::int from dead_letters`;
-    await discard(world.db, dead?.id, 'ops', 'not wanted');
+    await discard(world.db, [dead?.id], { byWhom: 'ops', note: 'not wanted' });
     await world.drain('a');
     expect(await world.sql`select waiting, state from users`).toEqual([{ waiting: 0, state: 'pending' }]);
     world.log.append(moved('a'));

@@ -28,7 +28,7 @@ describe('a creation that died', () => {
     expect(await deadLetters(world)).toMatchObject([{ code: 'sql', status: 'open', type: 'USER_CREATED' }]);
     await world.sql`alter table users drop constraint broken`;
 
-    await markForRedrive(world.db, id, 'test');
+    await markForRedrive(world.db, [id], { byWhom: 'test' });
     await world.drain('u1');
     await until(async () => expect(await deadLetters(world)).toMatchObject([{ status: 'resolved' }]));
     expect([...(await world.sql`select customer_id, state, waiting from users`)]).toEqual([
@@ -45,7 +45,7 @@ describe('a creation that died', () => {
     await world.sql`alter table users drop constraint broken`;
     await world.sql`insert into holds (kind, id, reason, by_whom) values ('customer', 'c1', 'test', 'test')`;
     const [{ id } = { id: 0 }] = await deadLetters(world);
-    await markForRedrive(world.db, id, 'test');
+    await markForRedrive(world.db, [id], { byWhom: 'test' });
     expect(await world.drain('u1')).toEqual([]);
     expect(await deadLetters(world)).toMatchObject([{ status: 'redriving' }]);
     await world.sql`delete from holds`;
@@ -71,7 +71,7 @@ describe('what died unreadable', () => {
       waitingPerUser: 10_000,
     };
     for (let n = 2; n <= 3; n++) {
-      await markForRedrive(world.db, id, 'test');
+      await markForRedrive(world.db, [id], { byWhom: 'test' });
       const redriven = await redriveDeadLetter(draining, id);
       if (redriven !== undefined && 'userId' in redriven) await world.drain(redriven.userId);
       expect(await deadLetters(world)).toMatchObject([

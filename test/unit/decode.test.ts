@@ -707,7 +707,7 @@ describe('every code that decode can give, and only these', () => {
     'bomb', // sources/kafka.ts
     'num-range', // no schema has a number
     'tenant', // no list of tenants can be configured yet
-    ...(['waiting-full', 'transition', 'loop', 'state-size', 'sql'] as const), // run, save
+    ...(['waiting-full', 'given-up', 'transition', 'loop', 'state-size', 'sql'] as const), // run, save
   ];
 
   test('the list is complete', () => {

@@ -1,0 +1,402 @@
+// settle.ts — what an operator decides about dead letters: redrive or discard one, those of a filter, or all; edit one before. And
+// about events that wait: discard them too.
+//
+// Owns:          which dead letters a step takes, the job that goes through them, and the rehearsal that writes nothing.
+// Does not own:  the statuses (operate.ts), how what waits is given up (give-up.ts), what an event does and in which order (the
+//                drain: redrive.ts), jobs.
+//
+// T1  In the user's order: a step takes users, not dead letters, and all that match of each user at once. Taken one by one, a
+//     later one could be applied first, and the earlier one would then be stale.
+// T2  What failed after the job began is not its business: whatever dies again is not taken twice, and new ones wait for the
+//     next job.
+// T3  A step that is done again settles nothing twice: each dead letter is resolved by the row that says so, once (redrive.ts,
+//     R1). What an interrupted step marked, the sweep of any running service drains (wake.ts).
+// T4  The rehearsal is the act itself in a transaction that is rolled back: there is no second opinion of what would happen.
+import { type SQL, sql } from 'drizzle-orm';
+import type { Db, Tx } from '../db/client.ts';
+import { audited, writeAudit } from './audit.ts';
+import type { Outcome } from './events.ts';
+import { countWaiting, giveUp, nextWhoWait, type WaitingFilter } from './give-up.ts';
+import { endJob, type Job, startJob, stepJob } from './jobs.ts';
+import { discard, markForRedrive } from './operate.ts';
+import { type Draining, drain, recordOf, redriveDeadLetter } from './redrive.ts';
+import { usersWaitingFor } from './wake.ts';
+
+/** All of them must fit; none given: all that are not settled. */
+export type Filter = {
+  ids?: readonly number[];
+  code?: string;
+  type?: string;
+  user?: string;
+  /** Of users of this customer. */
+  customer?: string;
+  topic?: string;
+  /** ISO 8601: those that failed last before. */
+  before?: string;
+  /** So many, the oldest. */
+  limit?: number;
+};
+
+/** What became of one dead letter, or would. `waiting`: it is eligible, and something before it is not. */
+export type Settlement = {
+  id: number;
+  topic: string;
+  partition: number;
+  generation: number;
+  offset: string;
+  userId: string | null;
+  type: string | null;
+  code: string;
+  outcome: Outcome | 'discarded';
+  from: string | null;
+  to: string | null;
+  message: string | null;
+};
+/** `outcomes`: of the dead letters. `others`: of the events that waited and went with them. */
+export type Sums = { outcomes: Record<string, number>; others: Record<string, number> };
+
+export async function countMatching(db: Db, filter: Filter): Promise<{ deadLetters: number; users: number }> {
+  return await countBounded(db, await bounded(db, filter));
+}
+async function countBounded(db: Db, filter: Bounded): Promise<{ deadLetters: number; users: number }> {
+  const [row] = await db.execute<{ deadLetters: number; users: number }>(sql`
+    select count(*)::float8 as "deadLetters", count(distinct user_id)::float8 as users
+      from (select user_id from dead_letters d where ${matching(filter)}) found`);
+  return row ?? { deadLetters: 0, users: 0 };
+}
+
+type Deciding = { filter: Filter; who: string; reason?: string | undefined };
+
+/** A job that redrives what matches now. `force`: even where a user has since seen a newer event. Run it with `runSettling`. */
+export async function startRedrive(
+  db: Db,
+  { filter, force = false, who, reason }: Deciding & { force?: boolean },
+): Promise<Job> {
+  return await start(db, 'redrive', { filter, who, reason }, force ? { force } : {});
+}
+/** A job that gives up what matches now. Run it with `runSettling`. */
+export async function startDiscard(db: Db, deciding: Deciding & { reason: string }): Promise<Job> {
+  return await start(db, 'discard', deciding, {});
+}
+/** A job that gives up what waits now. Run it with `runSettling`. */
+export async function startGivingUp(
+  db: Db,
+  { filter, who, reason }: { filter: WaitingFilter; who: string; reason: string },
+): Promise<Job> {
+  const { events: total } = await countWaiting(db, filter);
+  return await startJob(db, { kind: 'discard', scope: { ...filter, waiting: true }, options: { reason }, total, who });
+}
+async function start(
+  db: Db,
+  kind: 'redrive' | 'discard',
+  { filter, who, reason }: Deciding,
+  options: object,
+): Promise<Job> {
+  const scope = await bounded(db, filter);
+  const { deadLetters: total } = await countBounded(db, scope);
+  return await startJob(db, { kind, scope, options: { ...options, ...(reason ? { reason } : {}) }, total, who });
+}
+
+export type Watching = {
+  /** After each step. */
+  step?(job: Job): void;
+  tell?(each: Settlement): void;
+  /** Stops after the step in hand; the job goes on when it is run again. */
+  signal?: AbortSignal | undefined;
+};
+
+/** Goes through a job from its cursor. Its state is `running` still where `signal` stopped it. Throws JobTaken. */
+export async function runSettling(
+  draining: Draining & { db: Db },
+  job: Job,
+  { step, tell, signal }: Watching = {},
+): Promise<{ job: Job } & Sums> {
+  const sums: Sums = { outcomes: {}, others: {} };
+  const deciding = decidingOf(job);
+  let now = job;
+  while (!signal?.aborted) {
+    const portion = await nextPortion(draining.db, deciding, now.cursor, PORTION);
+    // Of an earlier, interrupted run nobody has the sums: then the job's numbers stand alone.
+    if (portion === undefined)
+      return { job: await endJob(draining.db, now, 'done', job.cursor === '' ? sums : {}), ...sums };
+    const settlements = await settle(draining, deciding, portion, sums);
+    for (const each of settlements) tell?.(each);
+    const failed = settlements.filter(({ outcome }) => outcome === 'dead').length;
+    now = await stepJob(draining.db, now, { cursor: portion.cursor, done: settlements.length, failed });
+    step?.(now);
+  }
+  return { job: now, ...sums };
+}
+
+type Rehearsing = { who: string; tell?: Watching['tell']; signal?: AbortSignal };
+
+/** What a redrive of these would do, told one by one; nothing is written but the audit row. */
+export async function previewRedrive(
+  draining: Draining & { db: Db },
+  filter: Filter,
+  { force = false, ...rehearsing }: Rehearsing & { force?: boolean },
+): Promise<{ matched: number } & Sums> {
+  return await rehearse(draining, { kind: 'redrive', filter: await bounded(draining.db, filter), force }, rehearsing);
+}
+/** What a discard of these would let go. */
+export async function previewDiscard(
+  draining: Draining & { db: Db },
+  filter: Filter,
+  rehearsing: Rehearsing,
+): Promise<{ matched: number } & Sums> {
+  return await rehearse(
+    draining,
+    { kind: 'discard', filter: await bounded(draining.db, filter), force: false },
+    rehearsing,
+  );
+}
+/** The same of events that wait. */
+export async function previewGivingUp(
+  draining: Draining & { db: Db },
+  filter: WaitingFilter,
+  rehearsing: Rehearsing,
+): Promise<{ matched: number } & Sums> {
+  return await rehearse(draining, { kind: 'give up', filter, force: false }, rehearsing);
+}
+
+async function rehearse(
+  draining: Draining & { db: Db },
+  act: Pick<Decided, 'kind' | 'filter' | 'force'>,
+  { who, tell, signal }: Rehearsing,
+): Promise<{ matched: number } & Sums> {
+  const { db } = draining;
+  const sums: Sums = { outcomes: {}, others: {} };
+  const [clock] = await db.execute<{ now: string }>(sql`select now()::text as now`);
+  const deciding: Decided = { ...act, who, note: null, startedAt: (clock as { now: string }).now };
+  let matched = 0;
+  for (let cursor = ''; !signal?.aborted; ) {
+    const portion = await nextPortion(db, deciding, cursor, REHEARSED);
+    if (portion === undefined) break;
+    const settlements = await rolledBack(db, (tx) => settle({ ...draining, db: tx }, deciding, portion, sums));
+    for (const each of settlements) tell?.(each);
+    matched += settlements.length;
+    cursor = portion.cursor;
+  }
+  const scope = {
+    ...act.filter,
+    ...(act.force ? { force: true } : {}),
+    ...(act.kind === 'give up' ? { waiting: true } : {}),
+  };
+  const verb = act.kind === 'redrive' ? 'redrive' : 'discard';
+  await writeAudit(db, { who, verb, scope, dryRun: true }, { matched, ...sums });
+  return { matched, ...sums };
+}
+
+class RolledBack<T> extends Error {
+  readonly value: T;
+  constructor(value: T) {
+    super();
+    this.value = value;
+  }
+}
+async function rolledBack<T>(db: Db, act: (tx: Tx) => Promise<T>): Promise<T> {
+  try {
+    return await db.transaction(async (tx) => {
+      throw new RolledBack(await act(tx));
+    });
+  } catch (error) {
+    if (error instanceof RolledBack) return error.value as T;
+    throw error;
+  }
+}
+
+/** A payload that can not stand in the place of a dead letter's: its text says why, and is meant for people. */
+export class EditRefused extends Error {
+  override name = 'EditRefused';
+}
+
+/** Puts another payload in the place of a dead letter's value, for its next redrive; null: as it was received again. The
+ *  original stays. Throws EditRefused. */
+export async function editDeadLetter(
+  { db, decode }: Pick<Draining, 'decode'> & { db: Db },
+  id: number,
+  value: Buffer | null,
+  { who, reason }: { who: string; reason: string },
+): Promise<void> {
+  await audited(db, { who, verb: 'edit', scope: { id, reason } }, async (tx) => {
+    const [found] = await tx.execute<Stored>(sql`
+      select topic, partition, generation, "offset", key, value, headers::text as headers, record_ms as "recordMs", user_id as "userId",
+             type, status
+        from dead_letters where id = ${id}::bigint for update`);
+    if (found === undefined) throw new EditRefused(`there is no dead letter ${id}`);
+    if (found.status !== 'open')
+      throw new EditRefused(`dead letter ${id} is ${found.status}: only an open one can be edited`);
+    const event = decode(found, recordOf(value === null ? found : { ...found, value }));
+    if (value !== null) {
+      if (event.outcome === 'dead')
+        throw new EditRefused(`the edited payload can not be used either (${event.code}): ${event.detail}`);
+      if (found.userId !== null && event.userId !== found.userId)
+        throw new EditRefused('the edited payload names another user: its order would be another one');
+      if (found.type !== null && event.type !== found.type)
+        throw new EditRefused(`the edited payload is a ${event.type}, the dead letter a ${found.type}`);
+    }
+    const occurredAt = event.occurredAtMs === null ? null : new Date(event.occurredAtMs).toISOString();
+    await tx.execute(sql`
+      update dead_letters set edited_value = ${value === null ? null : `\\x${value.toString('hex')}`}::text::bytea, by_whom = ${who},
+                              note = ${reason}, occurred_at = ${occurredAt}::timestamptz
+       where id = ${id}::bigint`);
+    return { bytes: value?.length ?? null };
+  });
+}
+type Stored = Parameters<typeof recordOf>[0] & {
+  topic: string;
+  partition: number;
+  generation: number;
+  userId: string | null;
+  type: string | null;
+  status: string;
+};
+
+/** What a job or a rehearsal decides for each. `filter`: of waiting events where they are given up. */
+type Decided = {
+  kind: 'redrive' | 'discard' | 'give up';
+  filter: Bounded | WaitingFilter;
+  force: boolean;
+  who: string;
+  note: string | null;
+  startedAt: string;
+};
+function decidingOf({ id, kind, scope: { waiting, ...filter }, options, startedBy: who, startedAt }: Job): Decided {
+  if (kind !== 'redrive' && kind !== 'discard') throw new Error(`job ${id} is of kind ${kind}: it settles nothing`);
+  const note = typeof options.reason === 'string' ? options.reason : null;
+  return { kind: waiting === true ? 'give up' : kind, filter, force: options.force === true, who, note, startedAt };
+}
+
+/** Users, or dead letters that are no user's, that are settled together. */
+type Portion = { ids: readonly number[]; userIds: readonly string[]; cursor: string };
+type PortionSize = { users: number; alone: number };
+/** Measured: 50 users a drain is a good transaction; a step of 500 keeps the job's own row out of the way. */
+const PORTION: PortionSize = { users: 500, alone: 100 };
+/** The rehearsal keeps its locks until it is rolled back: fewer, so that no batch waits for long. */
+const REHEARSED: PortionSize = { users: 20, alone: 20 };
+
+/** What follows the cursor: first the dead letters that are no user's, by id, then users by theirs (T1). */
+async function nextPortion(db: Db, deciding: Decided, cursor: string, size: PortionSize): Promise<Portion | undefined> {
+  const { kind, filter, startedAt } = deciding;
+  if (kind === 'give up') {
+    const after = cursor.slice('user '.length);
+    const userIds = await nextWhoWait(db, { filter, startedAt, after, most: size.users });
+    return userIds.length === 0 ? undefined : { ids: [], userIds, cursor: `user ${userIds.at(-1)}` };
+  }
+  const where = sql`${matching(filter)} and d.last_failed_at <= ${startedAt}::timestamptz`;
+  if (!cursor.startsWith('user ')) {
+    const after = cursor === '' ? 0 : Number(cursor.slice('id '.length));
+    const alone = await db.execute<{ id: number }>(sql`
+      select d.id::float8 as id from dead_letters d where ${where} and d.user_id is null and d.id > ${after}::bigint
+       order by d.id limit ${size.alone}::int`);
+    const last = alone.at(-1);
+    if (last !== undefined) return { ids: alone.map(({ id }) => id), userIds: [], cursor: `id ${last.id}` };
+  }
+  const after = cursor.startsWith('user ') ? cursor.slice('user '.length) : '';
+  const users = await db.execute<{ userId: string }>(sql`
+    select distinct d.user_id as "userId" from dead_letters d where ${where} and d.user_id > ${after}
+     order by d.user_id limit ${size.users}::int`);
+  const last = users.at(-1);
+  if (last === undefined) return undefined;
+  const userIds = users.map(({ userId }) => userId);
+  return { ids: await ofUsers(db, where, userIds), userIds, cursor: `user ${last.userId}` };
+}
+async function ofUsers(db: Db | Tx, where: SQL, userIds: readonly string[]): Promise<number[]> {
+  const rows = await db.execute<{ id: number }>(sql`
+    select d.id::float8 as id from dead_letters d where ${where} and d.user_id = any(${sql.param(userIds)}::text[])`);
+  return rows.map(({ id }) => id);
+}
+
+/** Marks them, drains their users, and reads what became of each. */
+async function settle(draining: Draining, deciding: Decided, portion: Portion, sums: Sums): Promise<Settlement[]> {
+  const { db } = draining;
+  const { kind, who: byWhom, note, force: forced, filter, startedAt } = deciding;
+  const ids = [...portion.ids];
+  const userIds = new Set(portion.userIds);
+  const customerIds = new Set<string>();
+  const went = new Map<string, string>();
+
+  if (kind === 'give up') ids.push(...(await giveUp(draining, portion.userIds, deciding)));
+  else if (kind === 'discard') await discard(db, ids, { byWhom, note });
+  else {
+    await markForRedrive(db, ids, { byWhom, note, forced });
+    if (portion.userIds.length === 0) {
+      for (const id of portion.ids) {
+        const redriven = await redriveDeadLetter(draining, id);
+        if (redriven === undefined) continue;
+        if ('userId' in redriven) userIds.add(redriven.userId);
+        else if (redriven.result.event.type === 'CUSTOMER_CREATED' && redriven.result.outcome !== 'dead')
+          customerIds.add(redriven.result.event.customerId);
+      }
+      // Now that they are known to be these users': all that match of theirs, at once (T1).
+      const where = sql`${matching(filter)} and d.last_failed_at <= ${startedAt}::timestamptz`;
+      const theirs = (await ofUsers(db, where, [...userIds])).filter((id) => !ids.includes(id));
+      await markForRedrive(db, theirs, { byWhom, note, forced });
+      ids.push(...theirs);
+    }
+  }
+  const tell: Parameters<typeof drain>[2] = (_, results) => {
+    for (const { outcome, event } of results) {
+      const { topic, partition, generation } = event.place;
+      went.set(`${topic}/${partition}#${generation}@${event.record.offset}`, outcome);
+    }
+  };
+  for (const some of inPortions([...userIds], USERS_PER_DRAIN)) await drain(draining, some, tell);
+  for (const customerId of customerIds)
+    for await (const some of usersWaitingFor(db, customerId)) await drain(draining, some, tell);
+
+  const settlements = await readSettlements(db, ids);
+  for (const { topic, partition, generation, offset, outcome } of settlements) {
+    sums.outcomes[outcome] = (sums.outcomes[outcome] ?? 0) + 1;
+    went.delete(`${topic}/${partition}#${generation}@${offset}`);
+  }
+  for (const outcome of went.values()) sums.others[outcome] = (sums.others[outcome] ?? 0) + 1;
+  return settlements;
+}
+const USERS_PER_DRAIN = 50;
+
+function* inPortions<T>(all: readonly T[], most: number): Generator<T[]> {
+  for (let at = 0; at < all.length; at += most) yield all.slice(at, at + most);
+}
+
+async function readSettlements(db: Db | Tx, ids: readonly number[]): Promise<Settlement[]> {
+  const rows = await db.execute<Settlement>(sql`
+    select d.id::float8 as id, d.topic, d.partition, d.generation, d."offset", d.user_id as "userId", d.type, d.code,
+           case d.status when 'resolved' then h.outcome when 'redriving' then 'waiting' when 'open' then 'dead' else d.status end as outcome,
+           h.from_state as "from", h.to_state as "to", case d.status when 'open' then d.message end as message
+      from dead_letters d
+      left join history h on h.topic = d.topic and h.partition = d.partition and h.generation = d.generation and h."offset" = d."offset"
+     where d.id = any(${sql.param(ids.map(String))}::text[]::bigint[]) order by d.id`);
+  return [...rows];
+}
+
+/** `limit` as the id of the last one that it lets in, so that every step sees the same ones. */
+type Bounded = Omit<Filter, 'limit'> & { upTo?: number };
+async function bounded(db: Db, { limit, ...filter }: Filter): Promise<Bounded> {
+  if (limit === undefined) return filter;
+  const [row] = await db.execute<{ upTo: number | null }>(sql`
+    select max(id)::float8 as "upTo"
+      from (select d.id from dead_letters d where ${matching(filter)} order by d.id limit ${limit}::int) oldest`);
+  return { ...filter, upTo: row?.upTo ?? 0 };
+}
+
+/** The dead letters `d` that are not settled and fit. */
+function matching({ ids, code, type, user, customer, topic, before, upTo }: Bounded): SQL {
+  const all: (SQL | undefined)[] = [
+    sql`d.status in ('open', 'redriving')`,
+    ids && sql`d.id = any(${sql.param(ids.map(String))}::text[]::bigint[])`,
+    upTo === undefined ? undefined : sql`d.id <= ${upTo}::bigint`,
+    code === undefined ? undefined : sql`d.code = ${code}`,
+    type === undefined ? undefined : sql`d.type = ${type}`,
+    user === undefined ? undefined : sql`d.user_id = ${user}`,
+    topic === undefined ? undefined : sql`d.topic = ${topic}`,
+    before === undefined ? undefined : sql`d.last_failed_at < ${before}::timestamptz`,
+    customer === undefined
+      ? undefined
+      : sql`d.user_id in (select u.user_id from users u where u.customer_id = ${customer})`,
+  ];
+  return sql.join(
+    all.filter((each) => each !== undefined),
+    sql` and `,
+  );
+}
