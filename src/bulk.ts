@@ -19,17 +19,18 @@ export type Bulk<R, S = undefined> = {
 };
 
 /** `key`: the column that tells rows apart. `filled`: by the database's defaults. `kept`: as they are, in an update.
- *  `read`: each column's value, by its name in TypeScript; throws here where one is missing. */
+ *  `into`: another table of the same columns. `read`: each column's value, by its name in TypeScript; throws here where one is
+ *  missing. */
 export function bulkOf<R, S = undefined>(
   table: PgTable,
   {
     key,
     filled,
     kept = [],
+    into: name = getTableName(table),
     read,
-  }: { key: string; filled: string[]; kept?: string[]; read: (field: string) => Read<R, S> },
+  }: { key: string; filled: string[]; kept?: string[]; into?: string; read: (field: string) => Read<R, S> },
 ): Bulk<R, S> {
-  const name = getTableName(table);
   const columns = Object.entries(getTableColumns(table))
     .filter(([field]) => !filled.includes(field))
     .map(([field, column]) => ({

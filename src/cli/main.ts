@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { SERVICE_VERSION } from '../version.ts';
 import { registerAudit } from './audit.ts';
+import { registerBackfill } from './backfill.ts';
 import { EXIT, examples, explain } from './command.ts';
 import { registerConfig } from './config.ts';
 import { registerDb } from './db.ts';
@@ -16,6 +17,7 @@ import { registerJobs } from './jobs.ts';
 import { registerMachine } from './machine.ts';
 import { clean } from './output.ts';
 import { registerPartitions } from './partitions.ts';
+import { registerRebuild } from './rebuild.ts';
 import { registerReplay } from './replay.ts';
 import { registerSend } from './send.ts';
 import { registerStack } from './stack.ts';
@@ -40,6 +42,8 @@ const GROUPS = [
   registerMachine,
   registerVerify,
   registerReplay,
+  registerRebuild,
+  registerBackfill,
   registerDb,
   registerConfig,
 ];
