@@ -1,59 +1,54 @@
-// The worked example of machines/README.md, made in a copy: its diff fits the files, its types hold, its claims are true.
-import { execFile } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// The tutorial of machines/README.md as far as it needs no server: its change fits the files, its types hold, its claims are true,
+// and its tests are the tests of it. What it types on real servers: test/e2e/rolling-deploy.test.ts.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { MACHINE } from '../../machines/index.ts';
+import { applyDiff, blocksOf, makeVersions, typedCommands } from '../support/versions.ts';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const readme = readFileSync(join(root, 'machines/README.md'), 'utf8');
-const block = (language: string) => {
-  const blocks = [...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))];
-  expect(blocks.length, `blocks of ${language}`).toBe(1);
-  return blocks[0]?.[1] as string;
-};
+const readme = readFileSync(new URL('../../machines/README.md', import.meta.url), 'utf8');
+const versions = makeVersions(['test', 'bench', 'deploy', 'vitest.config.ts']);
+afterAll(versions.remove);
+beforeAll(versions.change);
 
-const copy = mkdtempSync(join(tmpdir(), 'machines-'));
-afterAll(() => rmSync(copy, { recursive: true }));
-cpSync(join(root, 'machines'), join(copy, 'machines'), { recursive: true });
-symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-writeFileSync(join(copy, 'package.json'), '{ "type": "module" }');
+test('the change does what is said of it', async () => {
+  const [claims, ...others] = blocksOf('ts');
+  expect(others).toEqual([]);
+  writeFileSync(join(versions.v2, 'machines/try.ts'), claims as string);
+  const [typed, ...further] = typedCommands().filter(({ command }) => command.includes('machines/try.ts'));
+  expect(further).toEqual([]);
+  expect(await versions.type({ in: 'v2', command: typed?.command as string })).toEqual({ code: 0, out: '', err: '' });
+}, 30_000);
 
-/** A hunk's old lines must stand exactly once in the file. */
-function change(file: string, hunks: string): void {
-  let text = readFileSync(join(copy, file), 'utf8');
-  for (const hunk of hunks.split(/^@@\n/m)) {
-    const lines = hunk.split('\n').filter((line) => line !== '');
-    const keep = (sign: string) =>
-      lines.flatMap((line) => (line.startsWith(sign) ? [] : [`${line.slice(1)}\n`])).join('');
-    const [before, after] = [keep('+'), keep('-')];
-    expect(text.split(before).length - 1, `${file}: ${before}`).toBe(1);
-    text = text.replace(before, () => after);
-  }
-  writeFileSync(join(copy, file), text);
-}
+test('the old definition is kept whole: it steps as version 1 does, and by its words', async () => {
+  const fields = '{ version, hash, statusState, roleMapping }';
+  const script = `import { MACHINE } from './machines/index.ts'; const ${fields} = MACHINE.past[1]; console.log(JSON.stringify(${fields}));`;
+  writeFileSync(join(versions.v2, 'told.ts'), script);
+  const { version, hash, statusState, roleMapping } = MACHINE;
+  expect(await versions.type({ in: 'v2', command: 'npx node told.ts && rm told.ts' })).toEqual({
+    code: 0,
+    out: `${JSON.stringify({ version, hash, statusState, roleMapping })}\n`,
+    err: '',
+  });
+});
 
-test('the change of the example can be made, compiles, and does what is said', async () => {
-  for (const part of block('diff').split(/^--- /m).slice(1)) {
-    const [, file = '', hunks = ''] = /^(.*)\n([\s\S]*)$/.exec(part) ?? [];
-    change(file, hunks);
-  }
-  writeFileSync(join(copy, 'machines/example.ts'), block('ts'));
-  cpSync(join(root, 'tsconfig.json'), join(copy, 'tsconfig.json'));
-
-  const run = promisify(execFile);
-  const node = join(root, 'node_modules/.bin/node');
-  const said = await Promise.all([
-    run(node, ['machines/example.ts'], { cwd: copy }),
-    run(join(root, 'node_modules/.bin/tsc'), ['-p', '.'], { cwd: copy }).catch(({ stdout }) => ({
-      stdout,
-      stderr: '',
-    })),
-  ]);
-  expect(said.map(({ stdout, stderr }) => stdout + stderr)).toEqual(['', '']);
-}, 20_000);
+test('its own tests say what it is now, once they are changed as shown', async () => {
+  const [, tests] = blocksOf('diff');
+  applyDiff(versions.v2, tests as string);
+  const file = join(versions.v2, 'test/machines/user.test.ts');
+  const table = readFileSync(file, 'utf8').replace(
+    /(const TABLE = `\n)[^`]*/,
+    (_, head: string) => head + blocksOf('text')[0],
+  );
+  writeFileSync(file, table);
+  const files = 'test/machines/user test/machines/paths test/unit/decode test/unit/picture';
+  const { code, out, err } = await versions.type({
+    in: 'v2',
+    command: `npx tsc -p . && npx node node_modules/vitest/vitest.mjs run --project unit ${files} -u`,
+  });
+  expect(code, out + err).toBe(0);
+  expect(out).toContain('2 updated');
+}, 120_000);
 
 test('every part that the table refuses is named', () => {
   for (const part of [

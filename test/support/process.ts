@@ -20,14 +20,15 @@ export type Running = {
 };
 
 /** Starts it with these settings alone, and ends it with the test at the latest. `nodeArgs`: before the file. `cwd`: by default
- *  no folder with a `.env`. */
+ *  no folder with a `.env`. `main`: another checkout's. */
 export function startProcess(
   settings: Record<string, string>,
   nodeArgs: readonly string[] = [],
   cwd: string = tmpdir(),
+  main: string = MAIN,
 ): Running {
   const { PATH = '', HOME = '' } = process.env;
-  const child: ChildProcess = spawn(process.execPath, [...nodeArgs, MAIN], {
+  const child: ChildProcess = spawn(process.execPath, [...nodeArgs, main], {
     cwd,
     env: { PATH, HOME, ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -2,8 +2,10 @@ import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { addEnvFile, fromEnvFile } from '../../src/cli/env-file.ts';
 import { createProgram } from '../../src/cli/main.ts';
+import { WAITS_FOR } from '../../src/cli/settle.ts';
 import { lastPart, screen } from '../../src/cli/status.ts';
 import { maskedEvent } from '../../src/cli/users.ts';
+import { WAITING_REASONS } from '../../src/run.ts';
 
 /** Every command with the words that call it. */
 function all(command: Command, words: string[] = []): { words: string; command: Command }[] {
@@ -46,7 +48,7 @@ describe('a wrong call ends with usage, before anything is done', () => {
     const said: string[] = [];
     for (const { command } of all(program)) command.configureOutput({ writeErr: (text) => void said.push(text) });
     const error = await program.parseAsync(args, { from: 'user' }).catch((error) => error);
-    return { said: said.join(''), code: error.code };
+    return { said: said.join(''), code: error.code, message: error.message };
   };
 
   test('a mistyped command: the one that was meant is named', async () => {
@@ -55,7 +57,22 @@ describe('a wrong call ends with usage, before anything is done', () => {
   });
 
   test('a discard without a reason', async () => {
-    expect((await refused('dlq', 'discard', '1')).said).toContain('--reason');
+    expect((await refused('dlq', 'discard', '1')).message).toContain('--reason');
+    expect((await refused('dlq', 'discard', '--waiting', '--all')).message).toContain('--reason');
+  });
+
+  test('options that mean nothing together', async () => {
+    for (const [args, named] of [
+      ['dlq redrive 812 --force', '--reason'],
+      ['dlq redrive 812 --edit x.json', '--reason'],
+      ['dlq redrive 812 813 --edit x.json --reason x', 'for one dead letter'],
+      ['dlq redrive 812 --edit x.json --as-received --reason x', 'not both'],
+      ['dlq discard --all --for hold --reason x', '--waiting'],
+      ['dlq discard --waiting --code json --reason x', 'no code'],
+      ['dlq discard --all --waiting --limit 3 --reason x', '--limit'],
+      ['dlq export --records --to-topic x', 'one of them'],
+    ] as const)
+      expect((await refused(...args.split(' '))).message, args).toContain(named);
   });
 
   test('an event that does not exist: those that do are named', async () => {
@@ -101,10 +118,22 @@ describe('status on one screen', () => {
   test('a halt is the first word', () => {
     const topics = [{ topic: 'user-events', partitions: 12, halted: 1, position: '1204', lag: null }];
     const status = { kafka: 'away', lag: null, topics, outcomes: { applied: 1204 }, users: {}, waiting: 0, unkeyed: 0 };
-    const text = screen({ ...status, deadLetters: { open: '0', codes: {} }, holds: [] });
+    const text = screen({ ...status, deadLetters: { open: '0', codes: {} }, holds: [], jobs: [] });
     expect(text).toMatch(/^HALTED \(1\) {3}lag \?/);
     expect(text).toContain('outcomes      applied 1,204');
+    expect(text).not.toContain('jobs');
+    const jobs = [
+      { id: '18', kind: 'redrive', done: '120', total: '2140' },
+      { id: '19', kind: 'rebuild', done: '7', total: null },
+    ];
+    expect(screen({ ...status, deadLetters: { open: '0', codes: {} }, holds: [], jobs })).toContain(
+      'jobs          18 redrive 120/2,140  19 rebuild 7\n',
+    );
   });
+});
+
+test('all that an event can wait for can be asked for', () => {
+  expect(WAITS_FOR).toEqual([...WAITING_REASONS]);
 });
 
 test('a field that we do not know is taken for personal', () => {
