@@ -7,6 +7,7 @@
 // To look closer: --profile <folder> (a .cpuprofile of each run: node bench/profile.ts <file>), --sql (what each statement
 // costs), --node=<option> (of the service's Node), --keep-log <file>. Nothing is then written to results.json.
 // --telemetry: instead of all that, what telemetry costs (telemetry.ts), --runs rounds; written to telemetry.json.
+// --operate: instead of all that, how fast operators' acts are (operate.ts); written to operate.json.
 import { writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
@@ -16,12 +17,14 @@ import { type Servers, startServers } from '../dev/servers.ts';
 import { connectProducer, type OutgoingRecord, withAdmin } from '../src/sources/kafka-client.ts';
 import { type EvenOptions, evenLoad } from './even.ts';
 import { type Latency, measureLatency } from './latency.ts';
+import { measureOperating, inWords as rateInWords } from './operate.ts';
 import { QUIET } from './service.ts';
 import { countStatements, statementsInWords } from './statements.ts';
 import { compareTelemetry, inWords as telemetryInWords } from './telemetry.ts';
 import { type Figures, measure } from './throughput.ts';
 
 const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
+const OPERATE = fileURLToPath(new URL('operate.json', import.meta.url));
 const TELEMETRY = fileURLToPath(new URL('telemetry.json', import.meta.url));
 
 const { values } = parseArgs({
@@ -36,6 +39,7 @@ const { values } = parseArgs({
     node: { type: 'string', multiple: true, default: [] },
     'keep-log': { type: 'string' },
     telemetry: { type: 'boolean', default: false },
+    operate: { type: 'boolean', default: false },
   },
 });
 
@@ -55,6 +59,7 @@ async function main(): Promise<void> {
     for (const line of servers.chosen) console.error(line);
     if (values.sql) await countStatements(servers);
     if (values.telemetry) return await measureTelemetry(servers, { ...load, sampleOneIn: 100 });
+    if (values.operate) return await measureOperators(servers, load);
     const records = await fill(servers, load);
     const runs: Figures[] = [];
     for (let n = 1; n <= Number(values.runs); n++) {
@@ -85,6 +90,14 @@ async function measureTelemetry(servers: Servers, load: EvenOptions): Promise<vo
   for (const line of text) console.log(line);
   const result = { at: new Date().toISOString(), load, ...about(servers), beside: 'off', text, rounds };
   await writeFile(TELEMETRY, `${JSON.stringify(result, null, 2)}\n`);
+}
+
+async function measureOperators(servers: Servers, load: EvenOptions): Promise<void> {
+  const records = await fill(servers, load);
+  const operated = await measureOperating(servers, records, (line) => console.error(line));
+  for (const rate of operated.rates) console.log(rateInWords(rate));
+  const result = { at: new Date().toISOString(), load, ...about(servers), ...operated };
+  await writeFile(OPERATE, `${JSON.stringify(result, null, 2)}\n`);
 }
 
 /** Puts the load into `user-events`. Returns how many records that are. */

@@ -9,6 +9,7 @@ import { dashboardJson } from '../deploy/grafana/dashboard.ts';
 import { toBriefMermaid } from '../machines/picture.ts';
 import { configTable, envExample } from './config-table.ts';
 import { costTable } from './cost-table.ts';
+import { operateTable } from './operate-table.ts';
 
 const ROOT = new URL('../', import.meta.url);
 
@@ -17,6 +18,7 @@ const GENERATED: readonly Generated[] = [
   { file: 'README.md', block: 'config', text: configTable },
   { file: 'README.md', block: 'machine', text: () => `\`\`\`mermaid\n${toBriefMermaid().trim()}\n\`\`\`` },
   { file: 'docs/operations.md', block: 'cost', text: costTable },
+  { file: 'docs/operations.md', block: 'operate', text: operateTable },
   { file: '.env.example', text: envExample },
   { file: 'deploy/grafana/customer-service.json', text: dashboardJson },
 ];

@@ -15,6 +15,7 @@ export type Migration = (user: Saved) => Saved;
 /** By the version it leads *from*: `1` makes a user of version 1 one of version 2. */
 export const MIGRATIONS: Readonly<Record<number, Migration>> = {};
 
-/** The definitions of older versions, where an old event means something else today: `{ 1: await import('./user.v1.ts') }`.
- *  A history is folded with the machine that wrote it; one that is not here is taken to mean what today's does. */
+/** The definitions of older versions, where an old event means something else today: `{ 1: { ...userV1, ...rolesV1 } }`, of
+ *  copies of user.ts and roles.ts as they were. A history is folded with the machine that wrote it; one that is not here is taken
+ *  to mean what today's does. */
 export const PAST: Readonly<Record<number, object>> = {};

@@ -82,13 +82,19 @@ export type DeadLetterKey = { id: number; userId: string | null; status: string 
 type Settling = { byWhom: string; note?: string | null };
 
 /** Makes open dead letters eligible again; the drain then puts each to the machine in its place of its user's order. `forced`:
- *  even where the user has since seen a newer one. Returns those that exist, as they were: only open ones are changed. */
+ *  even where the user has since seen a newer one. `failedUpTo`: not those that died again since. Returns those that exist, as
+ *  they were: only open ones are changed. */
 export async function markForRedrive(
   db: Db | Tx,
   ids: readonly number[],
-  { byWhom, note = null, forced = false }: Settling & { forced?: boolean },
+  {
+    byWhom,
+    note = null,
+    forced = false,
+    failedUpTo = null,
+  }: Settling & { forced?: boolean; failedUpTo?: string | null },
 ): Promise<DeadLetterKey[]> {
-  return await changeStatus(db, ids, 'redriving', { byWhom, note, forced });
+  return await changeStatus(db, ids, 'redriving', { byWhom, note, forced, failedUpTo });
 }
 
 /** Ends dead letters without an effect: they stay, as `discarded`, and nothing waits behind them any more. */
@@ -97,7 +103,7 @@ export async function discard(
   ids: readonly number[],
   { byWhom, note = null }: Settling,
 ): Promise<DeadLetterKey[]> {
-  return await changeStatus(db, ids, 'discarded', { byWhom, note, forced: false });
+  return await changeStatus(db, ids, 'discarded', { byWhom, note, forced: false, failedUpTo: null });
 }
 
 /** In id order, so that two who settle the same ones wait for each other instead of deadlocking. */
@@ -105,7 +111,7 @@ async function changeStatus(
   db: Db | Tx,
   ids: readonly number[],
   status: 'redriving' | 'discarded',
-  { byWhom, note, forced }: Required<Settling> & { forced: boolean },
+  { byWhom, note, forced, failedUpTo }: Required<Settling> & { forced: boolean; failedUpTo: string | null },
 ): Promise<DeadLetterKey[]> {
   const rows = await db.execute<DeadLetterKey>(sql`
     with before as (select id, user_id, status from dead_letters where id = any(${sql.param(ids.map(String))}::text[]::bigint[])
@@ -114,6 +120,7 @@ async function changeStatus(
                           forced = ${forced}::boolean,
                           settled_at = case when ${status} = 'discarded' then now() end
                      from before where d.id = before.id
+                      and (${failedUpTo}::timestamptz is null or d.last_failed_at <= ${failedUpTo}::timestamptz)
                       and (before.status = 'open' or before.status = 'redriving' and ${status} = 'discarded'))
     select id::float8 as id, user_id as "userId", status from before order by id`);
   return [...rows];

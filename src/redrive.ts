@@ -109,6 +109,7 @@ async function drainSome(
   let budget = care === undefined ? EVENTS_PER_DRAIN : 1;
   let bytes = 0;
   const starved: string[] = [];
+  const absent = new Set<string>();
   for (const userId of mine) {
     if (budget <= 0) {
       starved.push(userId);
@@ -117,7 +118,13 @@ async function drainSome(
     const row = views.get(userId)?.row;
     const isHeld = holds.users.has(userId) || (row?.customerId && holds.customers.has(row.customerId));
     // Nothing of a held user goes, but what it has waiting is counted: a dead letter of it may have been discarded.
-    const order = isHeld ? [] : nextInOrder(queues.get(userId) ?? [], row !== undefined, budget);
+    const queue = queues.get(userId) ?? [];
+    let order = isHeld ? [] : nextInOrder(queue, row !== undefined, budget);
+    // Of a user that does not exist nothing goes; but what is redriven and can not be read still need not wait for it.
+    if (order.length === 0 && row === undefined && !isHeld) {
+      order = queue.filter(isRedriven).slice(0, budget);
+      absent.add(userId);
+    }
     // At least one, or an event larger than the limit would never go.
     const end = order.findIndex((item, i) => {
       bytes += item.bytes;
@@ -137,7 +144,8 @@ async function drainSome(
   const went = new Map<string, Result[]>();
   for (const [userId, order] of orders) {
     const before = views.get(userId)?.row;
-    const { row, items } = putInOrder(userId, before, order, around);
+    const going = absent.has(userId) ? order.filter((item) => events.get(item)?.outcome === 'dead') : order;
+    const { row, items } = putInOrder(userId, before, going, around);
     const results = [...items.values()];
     for (const [item, result] of items) moved.items.set(item, result);
     if (results.length > 0) went.set(userId, results);
@@ -174,6 +182,7 @@ type Item = Queued & {
   bytes: number;
   forced: boolean;
 };
+const isRedriven = ({ table, blocks }: Item) => table === 'dead_letters' && !blocks;
 type Around = {
   events: ReadonlyMap<Item, Decoded>;
   known: ReadonlySet<string>;

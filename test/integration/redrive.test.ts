@@ -82,6 +82,32 @@ describe('what died unreadable', () => {
   });
 });
 
+describe('of a user that does not exist', () => {
+  test('what can still not be read is open again at once; what can be waits for the user', async ({ world }) => {
+    const { source } = await world.service();
+    const broken = statusChanged({ userId: 'u1', newStatus: 'NOPE' as never });
+    world.log.append(
+      cloudEvent('USER_STATUS_CHANGED', broken, { id: 'a' }),
+      cloudEvent('USER_STATUS_CHANGED', broken, { id: 'b' }),
+    );
+    await source.drain();
+    const ids = (await deadLetters(world)).map(({ id }) => id as number);
+    const mended = Buffer.from(JSON.stringify(statusChanged({ userId: 'u1' }))).toString('hex');
+    await world.sql`update dead_letters set edited_value = decode(${mended}, 'hex') where id = ${ids[0] as number}`;
+    await markForRedrive(world.db, ids, { byWhom: 'test' });
+    expect((await world.drain('u1')).map(({ outcome }) => outcome)).toEqual(['dead']);
+    expect(await deadLetters(world)).toMatchObject([
+      { status: 'redriving', attempts: 1 },
+      { status: 'open', attempts: 2 },
+    ]);
+    world.log.append(
+      cloudEvent('USER_CREATED', userCreated({ userId: 'u1', customerAccountId: undefined }), { id: 'c' }),
+    );
+    await source.drain();
+    await until(async () => expect((await deadLetters(world))[0]).toMatchObject({ status: 'resolved' }));
+  });
+});
+
 describe('a drain ends', () => {
   test('where the first of more than it takes at once may not go', async ({ world }) => {
     const { source } = await world.service();

@@ -4,7 +4,7 @@ import type { Db } from '../../db/client.ts';
 import { decoder } from '../../src/decode.ts';
 import { countWaiting, type WaitingFilter } from '../../src/give-up.ts';
 import { cancelJob, type Job, JobTaken, readJob } from '../../src/jobs.ts';
-import { hold, release } from '../../src/operate.ts';
+import { hold, markForRedrive, release } from '../../src/operate.ts';
 import type { Draining } from '../../src/redrive.ts';
 import {
   countMatching,
@@ -457,6 +457,16 @@ describe('interrupted, run twice, run by two people', () => {
     expect(ended).toMatchObject({ state: 'done', failed: 0 });
     expect(ended?.done).toBeLessThanOrEqual(250); // what one has settled, the other does not count
     expect(await statuses(world)).toEqual({ resolved: 250 });
+  });
+
+  test('what died again meanwhile is left alone by the one who comes too late to it', async ({ world }) => {
+    await manyPoisoned(world, 1);
+    const [dead] = await deadLetters(world);
+    const mark = (failedUpTo: string) => markForRedrive(world.db, [dead?.id as number], { byWhom: 'ops', failedUpTo });
+    await mark('2020-01-01T00:00:00Z');
+    expect(await statuses(world)).toEqual({ open: 1 });
+    await mark(new Date(Date.now() + 60_000).toISOString());
+    expect(await statuses(world)).toEqual({ redriving: 1 });
   });
 
   test('a cancelled job stops before its next step, and its audit row says so', async ({ world }) => {

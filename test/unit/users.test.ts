@@ -1,8 +1,10 @@
 // What is remembered of users between batches. The queries: test/integration.
+import { getTableColumns } from 'drizzle-orm';
 import { describe, expect, test } from 'vitest';
+import { users } from '../../db/schema.ts';
 import { NOBODY, VERSION } from '../../machines/index.ts';
 import type { UserRow } from '../../src/put.ts';
-import { createUserMemory } from '../../src/users.ts';
+import { createUserMemory, USER_COLUMNS } from '../../src/users.ts';
 
 const row = (userId: string, over: Partial<UserRow> = {}): UserRow => ({
   ...NOBODY,
@@ -66,4 +68,10 @@ describe('a remembered user', () => {
     expect(['u1', 'u2', 'u3'].map((id) => memory.get(id, 'a/0') !== undefined)).toEqual([false, true, true]);
     expect(memory.facts()).toEqual({ users: 2, hits: 2, misses: 1 });
   });
+});
+
+test('a row is read with every column that is written: one left out would be saved as null', () => {
+  const read = [...USER_COLUMNS.matchAll(/(?:as )?"?(\w+)"?\s*(?:,|$)/g)].map(([, name]) => name);
+  const written = Object.keys(getTableColumns(users)).filter((field) => field !== 'updatedAt');
+  expect(read.toSorted()).toEqual(written.toSorted());
 });
