@@ -11,12 +11,11 @@ import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { MACHINE, type Machine, type State } from '../machines/index.ts';
 import { writeAudit } from './audit.ts';
-import { classify } from './errors.ts';
 import { endJob, type Job, JobTaken, startJob, stepJob } from './jobs.ts';
 import { readTallies } from './positions.ts';
 import { type UserRow, upToDate } from './put.ts';
 import { addTallies } from './redrive.ts';
-import { CONFLICT, sleep, waitMs } from './retry.ts';
+import { again } from './retry.ts';
 import type { Saver } from './rows.ts';
 import { inOrder, send, write } from './save.ts';
 import { type Tallies, tallyMove } from './tallies.ts';
@@ -68,7 +67,9 @@ export async function runMigration(
   const sums = createSums();
   let now = job;
   while (!signal?.aborted) {
-    const { next, portion } = await again(() => db.transaction((tx) => migrateSome(tx, saver, now, machine)));
+    const { next, portion } = await again(() => db.transaction((tx) => migrateSome(tx, saver, now, machine)), {
+      orLocked: true,
+    });
     if (next === undefined) {
       const { changes, failed } = sums.result();
       return { job: await endJob(db, now, 'done', { changes, failedUsers: failed }), changes, failed };
@@ -159,19 +160,6 @@ async function bringUp(
     }
   }
   return portion;
-}
-
-/** After a deadlock, or a row that somebody held for long: nothing of it was done. */
-async function again<T>(act: () => Promise<T>): Promise<T> {
-  for (let failures = 1; ; failures++) {
-    try {
-      return await act();
-    } catch (error) {
-      const { class: what, code } = classify(error);
-      if ((what !== 'conflict' && code !== '55P03') || failures > CONFLICT.tries) throw error;
-      await sleep(waitMs(CONFLICT, failures));
-    }
-  }
 }
 
 /** Behind every name of a state. */

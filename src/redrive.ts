@@ -20,7 +20,7 @@ import { readCustomers, readHolds, readKnownCustomers } from './load.ts';
 import { nextInOrder, type Queued } from './order.ts';
 import { REDRIVE_TOPIC } from './positions.ts';
 import { isoTime, putCustomer, type UserRow } from './put.ts';
-import { CONFLICT, sleep, waitMs } from './retry.ts';
+import { again } from './retry.ts';
 import type { Saver } from './rows.ts';
 import type { Result, UserView, UserWrite } from './run.ts';
 import { inOrder, mergedTallies, send, write } from './save.ts';
@@ -62,14 +62,7 @@ export async function drain(draining: Draining, userIds: readonly string[], tell
 
 /** Again after a conflict, as often as its budget says. */
 export async function transaction<T>(db: Db | Tx, act: (tx: Tx) => Promise<T>): Promise<T> {
-  for (let failures = 1; ; failures++) {
-    try {
-      return await (db as Db).transaction(act);
-    } catch (error) {
-      if (classify(error).class !== 'conflict' || failures > CONFLICT.tries) throw error;
-      await sleep(waitMs(CONFLICT, failures));
-    }
-  }
+  return await again(() => (db as Db).transaction(act));
 }
 
 /** The event in hand, and those that Postgres refused: they are dead letters `sql`. By name, with the SQLSTATE. */

@@ -1,4 +1,5 @@
 // retry.ts — how long to wait before the next try. Two budgets, and nobody runs out: the partition waits, nothing is dropped.
+import { classify } from './errors.ts';
 
 /** Somebody else was faster: try again at once, 10 ms apart; after 20 tries it is treated like infrastructure. */
 export const CONFLICT = { firstMs: 10, longestMs: 50, tries: 20 };
@@ -9,6 +10,23 @@ export const INFRASTRUCTURE = { firstMs: 100, longestMs: 5_000 };
 export function waitMs({ firstMs, longestMs }: { firstMs: number; longestMs: number }, attempt: number): number {
   const flat = Math.min(longestMs, firstMs * 2 ** Math.min(attempt - 1, 20));
   return flat * (0.75 + Math.random() / 2);
+}
+
+const LOCK_TIMEOUT = '55P03';
+
+/** Again after a conflict, as often as its budget says; `orLocked`: also after a row or table that somebody held for too long. What
+ *  failed has done nothing. */
+export async function again<T>(act: () => Promise<T>, { orLocked = false } = {}): Promise<T> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await act();
+    } catch (error) {
+      const { class: what, code } = classify(error);
+      const isPassing = what === 'conflict' || (orLocked && code === LOCK_TIMEOUT);
+      if (!isPassing || failures > CONFLICT.tries) throw error;
+      await sleep(waitMs(CONFLICT, failures));
+    }
+  }
 }
 
 /** Resolves after `ms`, or as soon as `signal` is aborted. */

@@ -12,12 +12,12 @@ import type { Tx } from '../db/client.ts';
 /** `columns`: those that the rows of the new table will have values for. */
 export type Names = { table: string; shadow: string; columns: readonly string[] };
 
-/** What stands in the way of a shadow: the text says what, and what to do. Nothing was changed. */
-export class NotCarriedOver extends Error {
-  override name = 'NotCarriedOver';
+/** The table stays as it is: the text says what stands in the way. */
+export class NotReplaced extends Error {
+  override name = 'NotReplaced';
 }
 
-/** Makes `shadow`, empty, in the place of one that was left over. Returns its oid. Throws NotCarriedOver, and what Postgres
+/** Makes `shadow`, empty, in the place of one that was left over. Returns its oid. Throws NotReplaced, and what Postgres
  *  throws where this role is not the owner. */
 export async function makeShadow(tx: Tx, names: Names): Promise<number> {
   const { table, shadow } = names;
@@ -54,7 +54,7 @@ function carryOver({ table, shadow }: Names): SQL {
 const grantee = sql.raw(`case acl.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(acl.grantee)) end`);
 const grantable = sql.raw(`case when acl.is_grantable then ' with grant option' else '' end`);
 
-/** Throws NotCarriedOver where the two differ in anything but their rows and the names that the swap sets right. */
+/** Throws NotReplaced where the two differ in anything but their rows and the names that the swap sets right. */
 export async function assertAlike(tx: Tx, { table, shadow, columns }: Names): Promise<void> {
   const [theirs, mine] = [await factsOf(tx, table), await factsOf(tx, shadow)];
   for (const column of await unknownColumns(tx, table, columns)) theirs.push(`values of column ${column}`);
@@ -62,7 +62,7 @@ export async function assertAlike(tx: Tx, { table, shadow, columns }: Names): Pr
   const more = mine.filter((fact) => !theirs.includes(fact));
   if (missing.length === 0 && more.length === 0) return;
   const what = [...missing.map((fact) => `it has "${fact}"`), ...more.map((fact) => `it has not "${fact}"`)];
-  throw new NotCarriedOver(
+  throw new NotReplaced(
     `The table ${table} can not be put anew: ${what.slice(0, 3).join(', ')}, which a new table would not keep. Nothing was changed.`,
   );
 }

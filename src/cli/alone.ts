@@ -27,12 +27,13 @@ export async function alone<T>(
   try {
     const [lock] = await sql`select pg_try_advisory_lock(${LOCK}) as mine`;
     if (lock?.mine) return await act();
-    const [other] = await sql<{ name: string; since: Date }[]>`
+    const [other] = await sql<{ name: string; since: Date | null }[]>`
       select a.application_name as name, a.backend_start as since
         from pg_locks l join pg_stat_activity a using (pid)
        where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.classid::bigint << 32 | l.objid::bigint = ${LOCK}
          and l.database = (select oid from pg_database where datname = current_database())`;
-    const by = other === undefined ? 'somebody else' : `"${other.name}", connected since ${time(other.since)}`;
+    const since = other?.since ? `, connected since ${time(other.since)}` : '';
+    const by = other === undefined ? 'somebody else' : `"${other.name}"${since}`;
     throw new Failure(`One at a time: ${by} is at work on this database. Nothing was changed.`, EXIT.failed);
   } finally {
     await close();

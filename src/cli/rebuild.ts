@@ -113,7 +113,9 @@ async function rebuildChosen(
   const progress = createProgress(null, out.json);
   const { signal } = stopping;
   const step = (looked: number) => progress.show({ done: looked, text: 'users', facts: {} });
-  const sums = await rebuildSome(at.db, saver, chosen, { who, dryRun, signal, step }).finally(() => progress.end());
+  const sums = await rebuildSome(at.db, saver, chosen, { who, dryRun: dryRun === true, signal, step }).finally(() =>
+    progress.end(),
+  );
   if (sums.looked === 0 && 'user' in chosen)
     throw new Failure(`There is no user ${chosen.user}, and no history of one.`);
   out.one({ ...sums, dryRun: dryRun === true }, () => inWords(sums, dryRun === true));
@@ -227,8 +229,8 @@ function stepsIn(tallies: Readonly<Record<string, number>>): number {
 }
 
 async function inOwnWords<T>(doing: Promise<T>): Promise<T> {
-  const { NotCarriedOver } = await import('../shadow.ts');
+  const { NotReplaced } = await import('../shadow.ts');
   return await doing.catch((error) => {
-    throw error instanceof NotCarriedOver ? new Failure(error.message) : error;
+    throw error instanceof NotReplaced ? new Failure(error.message) : error;
   });
 }
