@@ -60,8 +60,8 @@ export async function giveUp(
   const ids: number[] = [];
   for (;;) {
     const made = await transaction(draining.db, (tx) => giveUpSome(draining, tx, userIds, where, { who, note }));
+    if (made === undefined) return ids;
     ids.push(...made);
-    if (made.length < MOST_EVENTS) return ids;
   }
 }
 
@@ -75,17 +75,25 @@ type StoredWaiting = StoredRecord & {
   reason: string;
 };
 
+/** Undefined: nothing fits any more. */
 async function giveUpSome(
   { saver, decode }: Draining,
   tx: Tx,
   userIds: readonly string[],
   where: SQL,
   { who: byWhom, note }: { who: string; note: string | null },
-): Promise<number[]> {
-  const views = await readUsers(tx, userIds, { lock: true, waitingPerUser: Number.MAX_SAFE_INTEGER - 1 });
+): Promise<number[] | undefined> {
+  // Those of whom something is taken now: what waits of each is counted to the end. Users before their events, as a drain locks them.
+  const touched = await tx.execute<{ userId: string }>(sql`
+    select distinct user_id as "userId"
+      from (select w.user_id from waiting w where ${where} and w.user_id = any(${sql.param(userIds)}::text[])
+             order by w.user_id, w.id limit ${MOST_EVENTS}::int) first`);
+  if (touched.length === 0) return undefined;
+  const touchedIds = touched.map(({ userId }) => userId);
+  const views = await readUsers(tx, touchedIds, { lock: true, waitingPerUser: Number.MAX_SAFE_INTEGER - 1 });
   const taken = await tx.execute<StoredWaiting>(sql`
     delete from waiting t using (select w.topic, w.partition, w.generation, w."offset" from waiting w
-                                  where ${where} and w.user_id = any(${sql.param(userIds)}::text[])
+                                  where ${where} and w.user_id = any(${sql.param(touchedIds)}::text[])
                                   order by w.user_id, w.id limit ${MOST_EVENTS}::int for update) w
      where t.topic = w.topic and t.partition = w.partition and t.generation = w.generation and t."offset" = w."offset"
     returning t.topic, t.partition, t.generation, t."offset", t.user_id as "userId", t.type, t.reason, t.key, t.value,

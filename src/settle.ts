@@ -170,7 +170,9 @@ async function rehearse(
   const deciding: Decided = { ...act, who, note: null, startedAt: (clock as { now: string }).now };
   let matched = 0;
   for (let cursor = ''; !signal?.aborted; ) {
-    const portion = await nextPortion(db, deciding, cursor, REHEARSED);
+    let portion = await nextPortion(db, deciding, cursor, REHEARSED);
+    if (portion !== undefined && (await waitingOf(db, portion.userIds)) > MOST_REHEARSED)
+      portion = await nextPortion(db, deciding, cursor, { users: 1, alone: 1 });
     if (portion === undefined) break;
     const settlements = await rolledBack(db, (tx) => settle({ ...draining, db: tx }, deciding, portion, sums));
     for (const each of settlements) tell?.(each);
@@ -274,6 +276,14 @@ type PortionSize = { users: number; alone: number };
 const PORTION: PortionSize = { users: 500, alone: 100 };
 /** The rehearsal keeps its locks until it is rolled back: fewer, so that no batch waits for long. */
 const REHEARSED: PortionSize = { users: 20, alone: 20 };
+/** Where more waits of these users, they are rehearsed one by one. */
+const MOST_REHEARSED = 1_000;
+
+async function waitingOf(db: Db, userIds: readonly string[]): Promise<number> {
+  const [row] = await db.execute<{ n: number }>(sql`
+    select coalesce(sum(waiting), 0)::float8 as n from users where user_id = any(${sql.param(userIds)}::text[])`);
+  return row?.n ?? 0;
+}
 
 /** What follows the cursor: first the dead letters that are no user's, by id, then users by theirs (T1). */
 async function nextPortion(db: Db, deciding: Decided, cursor: string, size: PortionSize): Promise<Portion | undefined> {

@@ -272,6 +272,14 @@ describe('events that wait', () => {
     expect(await world.digest()).toEqual(before);
   });
 
+  test('very many of one user are rehearsed and given up too, beside those of others', async ({ world }) => {
+    await waitingForNobody(world, 1_100);
+    const rehearsed = await previewGivingUp(draining(world), {}, { who: 'ann' });
+    expect(rehearsed).toMatchObject({ matched: 2_203, outcomes: { discarded: 2_203 } });
+    expect((await giveUp(world, {})).job).toMatchObject({ total: 2_203, done: 2_203, state: 'done' });
+    expect([...(await world.sql`select user_id, waiting from users`)]).toEqual([{ user_id: 'u3', waiting: 0 }]);
+  });
+
   test('a drain that releases them meanwhile and the discard agree: each ends in one place', async ({ world }) => {
     await waitingForNobody(world, 20);
     await release(world.db, { kind: 'user', id: 'u3', byWhom: 'ops' });
