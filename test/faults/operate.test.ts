@@ -69,6 +69,8 @@ describe('kill -9 of operators and services', () => {
       }
     })();
 
+    for (const beside of [arriving, dying]) beside.catch(() => {}); // told when it is awaited
+
     const killed = { redrive: 0, discard: 0, hold: 0, release: 0 };
     const holding = holdAndRelease(world, between, killed);
     killed.redrive = await untilDone(world, ['dlq', 'redrive', '--code', 'size', '--yes'], between);
@@ -138,7 +140,7 @@ async function untilDone(
     kills++;
     const [job] =
       await world.sql`select id from jobs where state = 'running' and kind = ${args[1] as string} order by id limit 1`;
-    next = job === undefined ? args : ['jobs', 'resume', String(job.id), '--yes'];
+    next = job === undefined ? args : ['jobs', 'resume', String(job.id)];
   }
 }
 
