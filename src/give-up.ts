@@ -24,7 +24,8 @@ export type WaitingFilter = {
   customer?: string;
   type?: string;
   topic?: string;
-  reason?: string;
+  /** `waiting.reason` */
+  waitsFor?: string;
   /** ISO 8601: it waits since before. */
   before?: string;
 };
@@ -134,7 +135,7 @@ async function giveUpSome(
 }
 
 /** The waiting events `w` that fit. */
-function matching({ ids, user, customer, type, topic, reason, before }: WaitingFilter): SQL {
+function matching({ ids, user, customer, type, topic, waitsFor, before }: WaitingFilter): SQL {
   const all: (SQL | undefined)[] = [
     ids && sql`w.id = any(${sql.param(ids.map(String))}::text[]::bigint[])`,
     user === undefined ? undefined : sql`w.user_id = ${user}`,
@@ -143,7 +144,7 @@ function matching({ ids, user, customer, type, topic, reason, before }: WaitingF
       : sql`(w.customer_id = ${customer} or w.user_id in (select u.user_id from users u where u.customer_id = ${customer}))`,
     type === undefined ? undefined : sql`w.type = ${type}`,
     topic === undefined ? undefined : sql`w.topic = ${topic}`,
-    reason === undefined ? undefined : sql`w.reason = ${reason}`,
+    waitsFor === undefined ? undefined : sql`w.reason = ${waitsFor}`,
     before === undefined ? undefined : sql`w.since < ${before}::timestamptz`,
   ];
   const given = all.filter((each) => each !== undefined);

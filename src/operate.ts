@@ -83,7 +83,7 @@ type Settling = { byWhom: string; note?: string | null };
 
 /** Makes open dead letters eligible again; the drain then puts each to the machine in its place of its user's order. `forced`:
  *  even where the user has since seen a newer one. `failedUpTo`: not those that died again since. Returns those that exist, as
- *  they were: only open ones are changed. */
+ *  they were: those that are settled are not changed; of one that is marked already the last word counts. */
 export async function markForRedrive(
   db: Db | Tx,
   ids: readonly number[],
@@ -121,7 +121,7 @@ async function changeStatus(
                           settled_at = case when ${status} = 'discarded' then now() end
                      from before where d.id = before.id
                       and (${failedUpTo}::timestamptz is null or d.last_failed_at <= ${failedUpTo}::timestamptz)
-                      and (before.status = 'open' or before.status = 'redriving' and ${status} = 'discarded'))
+                      and before.status in ('open', 'redriving'))
     select id::float8 as id, user_id as "userId", status from before order by id`);
   return [...rows];
 }

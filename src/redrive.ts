@@ -263,18 +263,45 @@ export async function redriveDeadLetter(
   draining: Draining,
   id: number,
 ): Promise<{ result: Result } | { userId: string } | undefined> {
-  return await transaction(draining.db, (tx) => redriveOne(draining, tx, id));
+  try {
+    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id));
+  } catch (error) {
+    const { class: what, code } = classify(error);
+    if (what !== 'poison') throw error;
+    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id, code)); // R3
+  }
+}
+
+/** Whose event a dead letter is, where it was not understood when it died and is now: written down, for its place in that user's
+ *  order. Undefined: still nobody's, or a customer's. */
+export async function recogniseDeadLetter({ db, decode }: Draining, id: number): Promise<string | undefined> {
+  return await transaction(db, async (tx) => {
+    const found = await readDeadLetter(tx, id, ['open', 'redriving']);
+    if (found === undefined) return undefined;
+    const item = itemOf(found);
+    const event = decode(item, recordOf(found));
+    if (event.outcome === 'dead' || event.type === 'CUSTOMER_CREATED') return undefined;
+    if (found.userId === null || found.type === null) await recognise(tx, id, item, event);
+    return event.userId;
+  });
+}
+
+type FoundDeadLetter = StoredItem & StoredRecord & { userId: string | null };
+async function readDeadLetter(tx: Tx, id: number, statuses: readonly string[]): Promise<FoundDeadLetter | undefined> {
+  const [found] = await tx.execute<FoundDeadLetter>(sql`
+      select ${COORDINATES}, key, coalesce(edited_value, value) as value, headers::text as headers, record_ms as "recordMs",
+             'dead_letters' as table, type, code, blocks, forced, status, 0 as "atMs", 0 as bytes, user_id as "userId"
+        from dead_letters where id = ${id}::bigint and status = any(${sql.param(statuses)}::text[]) for update`);
+  return found;
 }
 
 async function redriveOne(
   { saver, decode }: Draining,
   tx: Tx,
   id: number,
+  refused?: string,
 ): Promise<{ result: Result } | { userId: string } | undefined> {
-  const [found] = await tx.execute<StoredItem & StoredRecord & { userId: string | null }>(sql`
-      select ${COORDINATES}, key, coalesce(edited_value, value) as value, headers::text as headers, record_ms as "recordMs",
-             'dead_letters' as table, type, code, blocks, forced, status, 0 as "atMs", 0 as bytes, user_id as "userId"
-        from dead_letters where id = ${id}::bigint and status = 'redriving' for update`);
+  const found = await readDeadLetter(tx, id, ['redriving']);
   if (found === undefined) return undefined;
   const item = itemOf(found);
   const event = decode(item, recordOf(found));
@@ -286,8 +313,9 @@ async function redriveOne(
 
   const tallies: Tallies = {};
   takeFrom(tallies, item);
-  if (event.outcome === 'dead') {
-    const result = buryUnreadable(event, null);
+  if (event.outcome === 'dead' || refused !== undefined) {
+    const result =
+      event.outcome === 'dead' ? buryUnreadable(event, null) : buryPoison(event, refused as string, undefined);
     tallyResult(tallies, result, 1);
     await tx.execute(reopenDeadLetter(item, result));
     await tx.execute(addTallies(String(id), tallies));

@@ -19,7 +19,9 @@ import type { Outcome } from './events.ts';
 import { countWaiting, giveUp, nextWhoWait, type WaitingFilter } from './give-up.ts';
 import { endJob, type Job, startJob, stepJob } from './jobs.ts';
 import { discard, markForRedrive } from './operate.ts';
-import { type Draining, drain, recordOf, redriveDeadLetter } from './redrive.ts';
+import { type Draining, drain, recogniseDeadLetter, recordOf, redriveDeadLetter, transaction } from './redrive.ts';
+import { inOrder, write } from './save.ts';
+import { readUsers } from './users.ts';
 import { usersWaitingFor } from './wake.ts';
 
 /** All of them must fit; none given: all that are not settled. */
@@ -119,7 +121,7 @@ export async function runSettling(
     // Of an earlier, interrupted run nobody has the sums: then the job's numbers stand alone.
     if (portion === undefined)
       return { job: await endJob(draining.db, now, 'done', job.cursor === '' ? sums : {}), ...sums };
-    const settlements = await settle(draining, deciding, portion, sums, DRAINS_AT_ONCE);
+    const settlements = await settle(draining, deciding, portion, sums, { atOnce: DRAINS_AT_ONCE });
     for (const each of settlements) tell?.(each);
     const failed = settlements.filter(({ outcome }) => outcome === 'dead').length;
     now = await stepJob(draining.db, now, { cursor: portion.cursor, done: settlements.length, failed });
@@ -169,12 +171,16 @@ async function rehearse(
   const [clock] = await db.execute<{ now: string }>(sql`select now()::text as now`);
   const deciding: Decided = { ...act, who, note: null, startedAt: (clock as { now: string }).now };
   let matched = 0;
+  const recognised: Recognised = new Map();
   for (let cursor = ''; !signal?.aborted; ) {
-    let portion = await nextPortion(db, deciding, cursor, REHEARSED);
+    let portion = await nextPortion(db, deciding, cursor, REHEARSED, recognised);
     if (portion !== undefined && (await waitingOf(db, portion.userIds)) > MOST_REHEARSED)
-      portion = await nextPortion(db, deciding, cursor, { users: 1, alone: 1 });
+      portion = await nextPortion(db, deciding, cursor, { users: 1, alone: 1 }, recognised);
     if (portion === undefined) break;
-    const settlements = await rolledBack(db, (tx) => settle({ ...draining, db: tx }, deciding, portion, sums));
+    const taken = portion;
+    const settlements = await rolledBack(db, (tx) =>
+      settle({ ...draining, db: tx }, deciding, taken, sums, { recognised }),
+    );
     for (const each of settlements) tell?.(each);
     matched += settlements.length;
     cursor = portion.cursor;
@@ -270,7 +276,15 @@ function decidingOf({ id, kind, scope: { waiting, ...filter }, options, startedB
 }
 
 /** Users, or dead letters that are no user's, that are settled together. */
-type Portion = { ids: readonly number[]; userIds: readonly string[]; cursor: string };
+type Portion = {
+  ids: readonly number[];
+  userIds: readonly string[];
+  cursor: string;
+  /** In a rehearsal: those of `ids` whose users were found out, and rolled back. */
+  forgotten?: readonly number[];
+};
+/** Whose dead letters turned out to be theirs in a rehearsal, which does not write it down. */
+type Recognised = Map<string, number[]>;
 type PortionSize = { users: number; alone: number };
 /** A few drains: then the job's own row is not in the way, and an interruption repeats little. */
 const PORTION: PortionSize = { users: 500, alone: 100 };
@@ -286,7 +300,13 @@ async function waitingOf(db: Db, userIds: readonly string[]): Promise<number> {
 }
 
 /** What follows the cursor: first the dead letters that are no user's, by id, then users by theirs (T1). */
-async function nextPortion(db: Db, deciding: Decided, cursor: string, size: PortionSize): Promise<Portion | undefined> {
+async function nextPortion(
+  db: Db,
+  deciding: Decided,
+  cursor: string,
+  size: PortionSize,
+  recognised: Recognised = new Map(),
+): Promise<Portion | undefined> {
   const { kind, filter, startedAt } = deciding;
   if (kind === 'give up') {
     const after = cursor.slice('user '.length);
@@ -303,53 +323,60 @@ async function nextPortion(db: Db, deciding: Decided, cursor: string, size: Port
     if (last !== undefined) return { ids: alone.map(({ id }) => id), userIds: [], cursor: `id ${last.id}` };
   }
   const after = cursor.startsWith('user ') ? cursor.slice('user '.length) : '';
-  const users = await db.execute<{ userId: string }>(sql`
-    select distinct d.user_id as "userId" from dead_letters d where ${where} and d.user_id > ${after}
-     order by d.user_id limit ${size.users}::int`);
-  const last = users.at(-1);
-  if (last === undefined) return undefined;
-  const userIds = users.map(({ userId }) => userId);
-  return { ids: await ofUsers(db, where, userIds), userIds, cursor: `user ${last.userId}` };
+  const users = await db.execute<{ userId: string; n: number }>(sql`
+    select d.user_id as "userId", count(*)::int as n from dead_letters d where ${where} and d.user_id > ${after}
+     group by d.user_id order by d.user_id limit ${size.users}::int`);
+  const counts = new Map(users.map(({ userId, n }) => [userId, n]));
+  for (const [userId, ids] of recognised)
+    if (userId > after) counts.set(userId, (counts.get(userId) ?? 0) + ids.length);
+  const userIds: string[] = [];
+  let letters = 0;
+  for (const userId of [...counts.keys()].sort().slice(0, size.users)) {
+    letters += counts.get(userId) as number;
+    if (userIds.length > 0 && letters > MOST_LETTERS) break;
+    userIds.push(userId);
+  }
+  if (userIds.length === 0) return undefined;
+  const forgotten = userIds.flatMap((userId) => recognised.get(userId) ?? []);
+  const ids = [...(await ofUsers(db, where, userIds)), ...forgotten];
+  return { ids, userIds, cursor: `user ${userIds.at(-1)}`, forgotten };
 }
+/** Of one step; a user's are taken together, however many. */
+const MOST_LETTERS = 5_000;
 async function ofUsers(db: Db | Tx, where: SQL, userIds: readonly string[]): Promise<number[]> {
   const rows = await db.execute<{ id: number }>(sql`
     select d.id::float8 as id from dead_letters d where ${where} and d.user_id = any(${sql.param(userIds)}::text[])`);
   return rows.map(({ id }) => id);
 }
 
-/** Marks them, drains their users, and reads what became of each. */
+/** Marks them, drains their users, and reads what became of each. Of dead letters that were no user's, those that turn out to be one's
+ *  are only told so: all of a user go at once, when it is its turn (T1). */
 async function settle(
   draining: Draining,
   deciding: Decided,
   portion: Portion,
   sums: Sums,
-  atOnce = 1,
+  { atOnce = 1, recognised = new Map() }: { atOnce?: number; recognised?: Recognised } = {},
 ): Promise<Settlement[]> {
   const { db } = draining;
-  const { kind, who: byWhom, note, force: forced, filter, startedAt } = deciding;
-  const ids = [...portion.ids];
-  const userIds = new Set(portion.userIds);
-  const customerIds = new Set<string>();
+  const { kind, who: byWhom, note, force: forced, startedAt } = deciding;
+  const customerIds: string[] = [];
   const went = new Map<string, string>();
+  let ids = [...portion.ids];
 
-  if (kind === 'give up') ids.push(...(await giveUp(draining, portion.userIds, deciding)));
-  else if (kind === 'discard') await discard(db, ids, { byWhom, note });
+  if (kind === 'give up') ids = await giveUp(draining, portion.userIds, deciding);
+  else if (kind === 'discard') await discardAndCount(draining, portion, { byWhom, note });
   else {
-    const marking = { byWhom, note, forced, failedUpTo: startedAt }; // T2
-    await markForRedrive(db, ids, marking);
-    if (portion.userIds.length === 0) {
-      await eachOf(portion.ids, atOnce, async (id) => {
-        const redriven = await redriveDeadLetter(draining, id);
-        if (redriven === undefined) return;
-        if ('userId' in redriven) userIds.add(redriven.userId);
-        else if (redriven.result.event.type === 'CUSTOMER_CREATED' && redriven.result.outcome !== 'dead')
-          customerIds.add(redriven.result.event.customerId);
-      });
-      // Now that they are known to be these users': all that match of theirs, at once (T1).
-      const where = sql`${matching(filter)} and d.last_failed_at <= ${startedAt}::timestamptz`;
-      const theirs = (await ofUsers(db, where, [...userIds])).filter((id) => !ids.includes(id));
-      await markForRedrive(db, theirs, marking);
-      ids.push(...theirs);
+    for (const id of portion.forgotten ?? []) await recogniseDeadLetter(draining, id);
+    if (portion.userIds.length === 0) ids = await recogniseEach(draining, ids, recognised);
+    await markForRedrive(db, ids, { byWhom, note, forced, failedUpTo: startedAt }); // T2
+    // One after the other: two may be of one customer.
+    for (const id of portion.userIds.length === 0 ? ids : []) {
+      const redriven = await redriveDeadLetter(draining, id);
+      if (redriven === undefined || !('result' in redriven)) continue;
+      const { event, outcome } = redriven.result;
+      if (event.type === 'CUSTOMER_CREATED' && outcome !== 'dead' && event.customerId !== null)
+        customerIds.push(event.customerId);
     }
   }
   const tell: Parameters<typeof drain>[2] = (_, results) => {
@@ -358,7 +385,7 @@ async function settle(
       went.set(`${topic}/${partition}#${generation}@${event.record.offset}`, outcome);
     }
   };
-  await eachOf(inPortions([...userIds], USERS_PER_DRAIN), atOnce, (some) => drain(draining, some, tell));
+  await eachOf(inPortions(portion.userIds, USERS_PER_DRAIN), atOnce, (some) => drain(draining, some, tell));
   for (const customerId of customerIds)
     for await (const some of usersWaitingFor(db, customerId)) await drain(draining, some, tell);
 
@@ -370,6 +397,36 @@ async function settle(
   for (const outcome of went.values()) sums.others[outcome] = (sums.others[outcome] ?? 0) + 1;
   return settlements;
 }
+/** Those that are nobody's still. */
+async function recogniseEach(draining: Draining, ids: readonly number[], recognised: Recognised): Promise<number[]> {
+  const nobodys: number[] = [];
+  for (const id of ids) {
+    const userId = await recogniseDeadLetter(draining, id);
+    if (userId === undefined) nobodys.push(id);
+    else recognised.set(userId, [...(recognised.get(userId) ?? []), id]);
+  }
+  return nobodys;
+}
+
+/** What waits of their users is counted anew in the same transaction: nobody looks again at a user of whom nothing waits. */
+async function discardAndCount(
+  { db, saver }: Draining,
+  { ids, userIds }: Portion,
+  by: Parameters<typeof discard>[2],
+): Promise<void> {
+  await transaction(db, async (tx) => {
+    const before = await readUsers(tx, userIds, { lock: true, waitingPerUser: 1 });
+    await discard(tx, ids, by);
+    const counted = await readUsers(tx, [...before.keys()], { lock: false, waitingPerUser: 2 ** 31 });
+    const users = [...counted.values()].flatMap(({ row, waiting }) =>
+      row === undefined || row.waiting === waiting
+        ? []
+        : [{ row: { ...row, waiting, rev: row.rev + 1 }, readRev: row.rev }],
+    );
+    await inOrder(write(tx, saver, { results: [], users, customers: [] }));
+  });
+}
+
 /** `atOnce` of them at a time: 1 inside a transaction. Different users do not meet. */
 async function eachOf<T>(all: readonly T[], atOnce: number, act: (each: T) => Promise<void>): Promise<void> {
   const rest = [...all];

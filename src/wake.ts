@@ -112,7 +112,9 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
       select distinct w.user_id as "userId"
         from (select user_id, type, customer_id from waiting where user_id = any(${sql.param(userIds)}::text[])
               union all select user_id, 'redriving', null from dead_letters
-                         where status = 'redriving' and user_id = any(${sql.param(userIds)}::text[])) w
+                         where status = 'redriving' and user_id = any(${sql.param(userIds)}::text[])
+              -- Counted as waiting, though it was given up meanwhile: the drain counts anew.
+              union all select user_id, 'counted', null from users where waiting > 0 and user_id = any(${sql.param(userIds)}::text[])) w
         left join users u on u.user_id = w.user_id
         left join customers c on c.customer_id = w.customer_id
        where (u.user_id is not null or w.type = 'redriving'

@@ -143,7 +143,7 @@ async function giveUp(at: At, out: Output, given: Filter, options: Discarding): 
     import('../settle.ts'),
     import('../give-up.ts'),
   ]);
-  const filter = { ...given, ...(options.for === undefined ? {} : { reason: options.for }) };
+  const filter = { ...given, ...(options.for === undefined ? {} : { waitsFor: options.for }) };
   const asking = onlyId(given) === undefined ? options : { ...options, yes: true as const };
   return await carryOut(at, out, asking, {
     verb: 'Discard',

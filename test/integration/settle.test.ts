@@ -128,6 +128,78 @@ describe('many dead letters', () => {
     expect(await stories(world, 'u1')).toEqual(['applied pending', 'applied suspended', 'applied active']);
   });
 
+  test('go in that order too where more than a step lies between the two, and the rehearsal says the same', async ({
+    world,
+  }) => {
+    const { source, stop } = await world.service(SMALL_RECORDS);
+    const between = Array.from({ length: 120 }, (_, n) => `v${n}`);
+    world.log.append(created('u1'), ...between.map((id) => created(id)));
+    await source.drain();
+    world.log.append(moved('u1', 'SUSPENDED', { minutes: 9, partition: 1, padding: LARGE }));
+    await source.assign();
+    await source.drain();
+    world.log.append(...between.map((id) => moved(id, 'ACTIVE', { padding: LARGE })));
+    world.log.append(moved('u1', 'ACTIVE', { minutes: 1, padding: LARGE }));
+    await source.drain();
+    await stop();
+    const rehearsed = await previewRedrive(draining(world), {}, { who: 'ann' });
+    expect(rehearsed).toEqual({ matched: 122, outcomes: { applied: 122 }, others: {} });
+    const { job, outcomes } = await redriveAll(world);
+    expect({ outcomes, done: job.done, total: job.total }).toEqual({
+      outcomes: { applied: 122 },
+      done: 122,
+      total: 122,
+    });
+    expect(await stories(world, 'u1')).toEqual(['applied pending', 'applied active', 'applied suspended']);
+  });
+
+  test("a customer's that Postgres refuses still is open again, and stops no other", async ({ world }) => {
+    await world.sql`alter table customers add constraint broken check (name <> 'poison')`;
+    const { source, stop } = await world.service(SMALL_RECORDS);
+    world.log.append(
+      cloudEvent('CUSTOMER_CREATED', customerCreated({ customerAccountId: 'c1', name: 'poison' }), { id: 'c1' }),
+      created('u1'),
+      moved('u1', 'ACTIVE', { padding: LARGE }),
+    );
+    await source.drain();
+    await stop();
+    const { job, outcomes } = await redriveAll(world);
+    expect({ outcomes, state: job.state }).toEqual({ outcomes: { dead: 1, applied: 1 }, state: 'done' });
+    expect(await statuses(world)).toEqual({ open: 1, resolved: 1 });
+  });
+
+  test('that were marked already are forced where the last word is to force them', async ({ world }) => {
+    const { source, stop } = await world.service(SMALL_RECORDS);
+    world.log.append(
+      created('u1'),
+      moved('u1', 'SUSPENDED', { padding: LARGE }),
+      moved('u1', 'ACTIVE', { minutes: 1 }),
+    );
+    await source.drain();
+    await stop();
+    await hold(world.db, { kind: 'user', id: 'u1', reason: 'test', byWhom: 'ops' });
+    expect((await redriveAll(world)).outcomes).toEqual({ waiting: 1 });
+    expect((await redriveAll(world, {}, { force: true })).outcomes).toEqual({ waiting: 1 });
+    await release(world.db, { kind: 'user', id: 'u1', byWhom: 'ops' });
+    expect((await world.drain('u1')).map(({ outcome }) => outcome)).toEqual(['applied']);
+  });
+
+  test('given up by a process that dies before its drain leave nothing counted as waiting', async ({ world }) => {
+    const { source, stop } = await world.service();
+    await refusePoison(world);
+    world.log.append(created('u1'), moved('u1', 'ACTIVE', { by: 'poison' }));
+    await source.drain();
+    await stop();
+    const job = await startDiscard(world.db, { filter: {}, who: 'ops', reason: 'test' });
+    const dying = { ...draining(world), decode: draining(world).decode };
+    // The drain's transactions fail, as if the process had ended behind the first.
+    await world.sql`create function no_drain() returns trigger language plpgsql as $$ begin raise exception 'gone' using errcode = '57P01'; end $$`;
+    await world.sql`create trigger no_drain before insert or update on history for each statement execute function no_drain()`;
+    await runSettling(dying, job).catch(() => undefined);
+    await world.sql`drop trigger no_drain on history`;
+    expect([...(await world.sql`select waiting from users`)]).toEqual([{ waiting: 0 }]);
+  });
+
   test('of thousands of events go in bounded steps, and what waited behind them follows', async ({ world }) => {
     await manyPoisoned(world, 600);
     const steps: Job[] = [];
@@ -266,7 +338,7 @@ describe('events that wait', () => {
       ...{ matched: 1, outcomes: { discarded: 1 } },
       others: { applied: 1 },
     });
-    expect(await previewGivingUp(draining(world), { reason: 'dead-letter' }, rehearsing)).toMatchObject({
+    expect(await previewGivingUp(draining(world), { waitsFor: 'dead-letter' }, rehearsing)).toMatchObject({
       ...{ matched: 1, outcomes: { discarded: 1 }, others: {} },
     });
     expect(await world.digest()).toEqual(before);
@@ -421,16 +493,19 @@ describe('a rehearsal', () => {
 
 describe('interrupted, run twice, run by two people', () => {
   test('a job goes on from where it was', async ({ world }) => {
-    await manyTooLarge(world, 250);
+    await manyTooLarge(world, 600);
     const stopping = new AbortController();
     const job = await startRedrive(world.db, { filter: {}, who: 'ops' });
-    const first = await runSettling(draining(world), job, { step: () => stopping.abort(), signal: stopping.signal });
-    expect(first.job).toMatchObject({ state: 'running', done: 100, total: 250 });
+    const first = await runSettling(draining(world), job, {
+      step: ({ done }) => done > 0 && stopping.abort(),
+      signal: stopping.signal,
+    });
+    expect(first.job).toMatchObject({ state: 'running', done: 500, total: 600 });
     const again = await readJob(world.db, job.id);
     const second = await runSettling(draining(world), again as Job);
-    expect(second.job).toMatchObject({ state: 'done', done: 250 });
-    expect(second.outcomes).toEqual({ applied: 150 });
-    expect(await statuses(world)).toEqual({ resolved: 250 });
+    expect(second.job).toMatchObject({ state: 'done', done: 600 });
+    expect(second.outcomes).toEqual({ applied: 100 });
+    expect(await statuses(world)).toEqual({ resolved: 600 });
   });
 
   test('a step that was done, but not counted, is done again without effect', async ({ world }) => {
@@ -457,9 +532,18 @@ describe('interrupted, run twice, run by two people', () => {
   test('of two processes that run one job, one ends and the other is told', async ({ world }) => {
     await manyTooLarge(world, 250);
     const job = await startRedrive(world.db, { filter: {}, who: 'ops' });
-    const both = await Promise.allSettled([runSettling(draining(world), job), runSettling(draining(world), job)]);
+    const steps = [0, 0];
+    const both = await Promise.allSettled(
+      steps.map((_, i) => {
+        const step = () => {
+          steps[i] = (steps[i] ?? 0) + 1;
+        };
+        return runSettling(draining(world), job, { step });
+      }),
+    );
     const taken = both.filter((each) => each.status === 'rejected');
     expect(taken).toHaveLength(1);
+    expect(Math.min(...steps)).toBe(0); // it is told at its first step
     expect(taken[0]?.reason).toBeInstanceOf(JobTaken);
     const ended = await readJob(world.db, job.id);
     expect(ended).toMatchObject({ state: 'done', failed: 0 });
@@ -478,12 +562,12 @@ describe('interrupted, run twice, run by two people', () => {
   });
 
   test('a cancelled job stops before its next step, and its audit row says so', async ({ world }) => {
-    await manyTooLarge(world, 250);
+    await manyTooLarge(world, 1_200);
     const job = await startRedrive(world.db, { filter: {}, who: 'ops' });
     let cancelled: Promise<unknown> | undefined;
     const ended = await runSettling(draining(world), job, {
-      step: () => {
-        cancelled ??= cancelJob(world.db, job.id, 'bob');
+      step: ({ done }) => {
+        if (done > 0) cancelled ??= cancelJob(world.db, job.id, 'bob');
       },
     }).catch((error) => error);
     await cancelled;
