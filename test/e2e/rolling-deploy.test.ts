@@ -97,6 +97,16 @@ async function expectNothingSpoiled(world: World): Promise<void> {
   expect([...disordered]).toEqual([]);
 }
 
+async function notLocked(world: World) {
+  const rows = await world.sql`
+    select u.user_id, state, waiting, (select json_agg(concat(type, ' ', outcome, ' ', to_state, ' v', machine_version) order by version)
+                                         from history h where h.user_id = u.user_id) as story,
+           (select json_agg(w.reason) from waiting w where w.user_id = u.user_id) as reasons,
+           (select json_agg(d.code) from dead_letters d where d.user_id = u.user_id) as dead
+      from users u where state <> 'locked' and user_id like 'fresh%' order by 1`;
+  return [...rows];
+}
+
 describe('a rolling deploy', () => {
   test('forward: what the new version wrote waits where the old one meets it, and goes in order when that is gone', async ({
     world,
@@ -141,9 +151,7 @@ describe('a rolling deploy', () => {
     // Now nobody is left who does not know the word.
     await world.produce(fresh.map((userId) => statusEvent(userId, 'ACTIVE', 100)));
     await world.produce(fresh.map((userId) => statusEvent(userId, 'LOCKED', 101)));
-    await until(async () =>
-      expect(await world.sql`select 1 from users where state = 'locked' and user_id like 'fresh%'`).toHaveLength(40),
-    );
+    await until(async () => expect(await notLocked(world)).toEqual([]), 40_000);
     const changes = [
       { version: 1, from: 'suspended', to: 'locked', users: 20 },
       { version: 1, from: 'suspended', to: 'suspended', users: 20 },
