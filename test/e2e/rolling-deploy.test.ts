@@ -135,7 +135,7 @@ describe('a rolling deploy', () => {
       const by =
         await world.sql`select distinct machine_version as v from history where user_id like 'fresh%' order by 1`;
       expect([...by]).toEqual([{ v: 1 }, { v: 2 }]);
-    });
+    }, 40_000);
 
     one.signal('SIGTERM');
     await pour(world, busy, round, round + 3);
