@@ -40,6 +40,11 @@ export async function writeAudit(
   return Number(row?.id);
 }
 
+/** The result of what was begun with `writeAudit(…, null)`. */
+export async function endAudit(db: Db | Tx, id: number, result: object): Promise<void> {
+  await db.execute(sql`update audit set result = ${toText(result)}::text::jsonb where id = ${id}::bigint`);
+}
+
 /** jsonb takes no NUL and no lone surrogates. */
 export function toText(value: object): string {
   return JSON.stringify(value, (_, inner) =>

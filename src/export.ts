@@ -9,21 +9,14 @@
 // E3  The row of `audit` is there before the first byte leaves, its result when the last one has: an export that was cut off has none.
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
-import { toText, writeAudit } from './audit.ts';
+import { endAudit, writeAudit } from './audit.ts';
+import { allOf, type DeadLetterFilter, fitting } from './dead-letter-filter.ts';
 import type { Header, SourceRecord } from './events.ts';
 import { recordOf, type StoredRecord } from './redrive.ts';
 import { toLine } from './sources/file.ts';
 import type { OutgoingRecord } from './sources/kafka-client.ts';
 
-export type ExportFilter = {
-  code?: string | undefined;
-  type?: string | undefined;
-  user?: string | undefined;
-  /** Of users of this customer. */
-  customer?: string | undefined;
-  topic?: string | undefined;
-  /** ISO 8601: those that failed last before. */
-  before?: string | undefined;
+export type ExportFilter = DeadLetterFilter & {
   statuses: readonly string[];
   /** Those with a higher number. */
   after?: number | undefined;
@@ -181,22 +174,8 @@ async function readPage(
 }
 type Stored = Omit<Exported, 'record'> & StoredRecord;
 
-function matching({ code, type, user, customer, topic, before, statuses }: ExportFilter): SQL {
-  const all = [
-    sql`d.status = any(${sql.param(statuses)}::text[])`,
-    code === undefined ? undefined : sql`d.code = ${code}`,
-    type === undefined ? undefined : sql`d.type = ${type}`,
-    user === undefined ? undefined : sql`d.user_id = ${user}`,
-    topic === undefined ? undefined : sql`d.topic = ${topic}`,
-    before === undefined ? undefined : sql`d.last_failed_at < ${before}::timestamptz`,
-    customer === undefined
-      ? undefined
-      : sql`d.user_id in (select u.user_id from users u where u.customer_id = ${customer})`,
-  ];
-  return sql.join(
-    all.filter((each) => each !== undefined),
-    sql` and `,
-  );
+function matching({ statuses, ...filter }: ExportFilter): SQL {
+  return allOf([sql`d.status = any(${sql.param(statuses)}::text[])`, ...fitting(filter)]);
 }
 
 /** What was taken, for the audit. `lastId`: where a next one may go on; null: nothing was. */
@@ -208,7 +187,5 @@ export async function beginExport(
   { who, filter, target }: { who: string; filter: ExportFilter; target: string },
 ): Promise<(taken: Taken) => Promise<void>> {
   const id = await writeAudit(db, { who, verb: 'export', scope: { ...filter, target } }, null);
-  return async (taken) => {
-    await db.execute(sql`update audit set result = ${toText(taken)}::text::jsonb where id = ${id}::bigint`);
-  };
+  return (taken) => endAudit(db, id, taken);
 }

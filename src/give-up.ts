@@ -8,6 +8,7 @@
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { type Buried, buryGivenUp } from './bury.ts';
+import { allOf } from './dead-letter-filter.ts';
 import { Conflict } from './errors.ts';
 import { discard } from './operate.ts';
 import { addTallies, type Draining, recordOf, type StoredRecord, transaction } from './redrive.ts';
@@ -136,7 +137,7 @@ async function giveUpSome(
 
 /** The waiting events `w` that fit. */
 function matching({ ids, user, customer, type, topic, waitsFor, before }: WaitingFilter): SQL {
-  const all: (SQL | undefined)[] = [
+  return allOf([
     ids && sql`w.id = any(${sql.param(ids.map(String))}::text[]::bigint[])`,
     user === undefined ? undefined : sql`w.user_id = ${user}`,
     customer === undefined
@@ -146,7 +147,5 @@ function matching({ ids, user, customer, type, topic, waitsFor, before }: Waitin
     topic === undefined ? undefined : sql`w.topic = ${topic}`,
     waitsFor === undefined ? undefined : sql`w.reason = ${waitsFor}`,
     before === undefined ? undefined : sql`w.since < ${before}::timestamptz`,
-  ];
-  const given = all.filter((each) => each !== undefined);
-  return given.length === 0 ? sql`true` : sql.join(given, sql` and `);
+  ]);
 }

@@ -12,7 +12,7 @@ import { toText, writeAudit } from './audit.ts';
 
 export const JOB_KINDS = ['redrive', 'discard', 'migrate', 'rebuild'] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
-export type JobState = 'running' | 'done' | 'cancelled' | 'failed';
+export type JobState = 'running' | 'done' | 'cancelled';
 
 export type Job = {
   id: number;
@@ -70,8 +70,8 @@ export async function stepJob(
 }
 
 /** `result`: for its audit row, beside its numbers. */
-export async function endJob(db: Db, job: Job, state: 'done' | 'failed', result: object = {}): Promise<Job> {
-  return await end(db, job.id, state, result);
+export async function endJob(db: Db, job: Job, result: object = {}): Promise<Job> {
+  return await end(db, job.id, 'done', result);
 }
 
 /** Ends a running job after its present step. Undefined: there is none of this id that runs. */

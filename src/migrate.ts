@@ -74,7 +74,7 @@ export async function runMigration(
       const { changes, failed } = sums.result();
       // Of an earlier, interrupted run nobody has the sums: then the job's numbers stand alone.
       const result = job.cursor === '' ? { changes, failedUsers: failed } : {};
-      return { job: await endJob(db, now, 'done', result), changes, failed };
+      return { job: await endJob(db, now, result), changes, failed };
     }
     sums.add(portion);
     now = next;

@@ -5,6 +5,7 @@
 import type { Db, Tx } from '../db/client.ts';
 import { classify } from './errors.ts';
 import type { Decoded } from './events.ts';
+import { rolledBack } from './rolled-back.ts';
 import { type Routed, route } from './route.ts';
 import type { Poisons, Ran } from './run.ts';
 import { inOrder } from './save.ts';
@@ -67,18 +68,4 @@ export async function findPoisons(
     }
   });
   return found.size > known.size ? found : known;
-}
-
-class RollBack extends Error {}
-
-/** Drizzle rolls back when the callback throws. */
-async function rolledBack(at: Db | Tx, act: (tx: Tx) => Promise<void>): Promise<void> {
-  try {
-    await at.transaction(async (tx) => {
-      await act(tx);
-      throw new RollBack();
-    });
-  } catch (error) {
-    if (!(error instanceof RollBack)) throw error;
-  }
 }

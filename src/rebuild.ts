@@ -17,7 +17,7 @@ import type postgres from 'postgres';
 import type { Db, Tx } from '../db/client.ts';
 import { users } from '../db/schema.ts';
 import { MACHINE, type Machine } from '../machines/index.ts';
-import { toText, writeAudit } from './audit.ts';
+import { endAudit, writeAudit } from './audit.ts';
 import { bulkOf } from './bulk.ts';
 import { classify } from './errors.ts';
 import { differencesOfRow, fold, type Step } from './fold.ts';
@@ -147,7 +147,7 @@ export async function rebuildSome(
     }
   }
   if (auditId === undefined) await writeAudit(db, act, sums);
-  else await db.execute(sql`update audit set result = ${toText(sums)}::text::jsonb where id = ${auditId}::bigint`);
+  else await endAudit(db, auditId, sums);
   return sums;
 }
 

@@ -15,26 +15,20 @@
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { audited, writeAudit } from './audit.ts';
+import { allOf, type DeadLetterFilter, fitting } from './dead-letter-filter.ts';
 import type { Outcome } from './events.ts';
 import { countWaiting, giveUp, nextWhoWait, type WaitingFilter } from './give-up.ts';
 import { endJob, type Job, startJob, stepJob } from './jobs.ts';
 import { discard, markForRedrive } from './operate.ts';
 import { type Draining, drain, recogniseDeadLetter, recordOf, redriveDeadLetter, transaction } from './redrive.ts';
+import { rolledBack } from './rolled-back.ts';
 import { inOrder, write } from './save.ts';
 import { readUsers } from './users.ts';
 import { usersWaitingFor } from './wake.ts';
 
-/** All of them must fit; none given: all that are not settled. */
-export type Filter = {
+/** None given: all that are not settled. */
+export type Filter = DeadLetterFilter & {
   ids?: readonly number[];
-  code?: string;
-  type?: string;
-  user?: string;
-  /** Of users of this customer. */
-  customer?: string;
-  topic?: string;
-  /** ISO 8601: those that failed last before. */
-  before?: string;
   /** So many, the oldest. */
   limit?: number;
 };
@@ -119,8 +113,7 @@ export async function runSettling(
   while (!signal?.aborted) {
     const portion = await nextPortion(draining.db, deciding, now.cursor, PORTION);
     // Of an earlier, interrupted run nobody has the sums: then the job's numbers stand alone.
-    if (portion === undefined)
-      return { job: await endJob(draining.db, now, 'done', job.cursor === '' ? sums : {}), ...sums };
+    if (portion === undefined) return { job: await endJob(draining.db, now, job.cursor === '' ? sums : {}), ...sums };
     const settlements = await settle(draining, deciding, portion, sums, { atOnce: DRAINS_AT_ONCE });
     for (const each of settlements) tell?.(each);
     const failed = settlements.filter(({ outcome }) => outcome === 'dead').length;
@@ -193,24 +186,6 @@ async function rehearse(
   const verb = act.kind === 'redrive' ? 'redrive' : 'discard';
   await writeAudit(db, { who, verb, scope, dryRun: true }, { matched, ...sums });
   return { matched, ...sums };
-}
-
-class RolledBack<T> extends Error {
-  readonly value: T;
-  constructor(value: T) {
-    super();
-    this.value = value;
-  }
-}
-async function rolledBack<T>(db: Db, act: (tx: Tx) => Promise<T>): Promise<T> {
-  try {
-    return await db.transaction(async (tx) => {
-      throw new RolledBack(await act(tx));
-    });
-  } catch (error) {
-    if (error instanceof RolledBack) return error.value as T;
-    throw error;
-  }
 }
 
 /** A payload that can not stand in the place of a dead letter's: its text says why, and is meant for people. */
@@ -467,22 +442,11 @@ async function bounded(db: Db, { limit, ...filter }: Filter): Promise<Bounded> {
 }
 
 /** The dead letters `d` that are not settled and fit. */
-function matching({ ids, code, type, user, customer, topic, before, upTo }: Bounded): SQL {
-  const all: (SQL | undefined)[] = [
+function matching({ ids, upTo, ...filter }: Bounded): SQL {
+  return allOf([
     sql`d.status in ('open', 'redriving')`,
     ids && sql`d.id = any(${sql.param(ids.map(String))}::text[]::bigint[])`,
     upTo === undefined ? undefined : sql`d.id <= ${upTo}::bigint`,
-    code === undefined ? undefined : sql`d.code = ${code}`,
-    type === undefined ? undefined : sql`d.type = ${type}`,
-    user === undefined ? undefined : sql`d.user_id = ${user}`,
-    topic === undefined ? undefined : sql`d.topic = ${topic}`,
-    before === undefined ? undefined : sql`d.last_failed_at < ${before}::timestamptz`,
-    customer === undefined
-      ? undefined
-      : sql`d.user_id in (select u.user_id from users u where u.customer_id = ${customer})`,
-  ];
-  return sql.join(
-    all.filter((each) => each !== undefined),
-    sql` and `,
-  );
+    ...fitting(filter),
+  ]);
 }

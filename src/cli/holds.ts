@@ -1,5 +1,6 @@
 // holds.ts — `hold` and `release`: an operator's pause on one user, or on all users of one customer.
 import type { Command } from 'commander';
+import type { Db } from '../../db/client.ts';
 import { oneOf } from './arguments.ts';
 import { inOneLine } from './audit.ts';
 import { act, EXIT, examples, Failure } from './command.ts';
@@ -7,7 +8,6 @@ import type { At } from './connection.ts';
 import { drainUsers, inWords, these } from './draining.ts';
 import { sumsInWords } from './jobs.ts';
 import { type Output, plural, quoted, time } from './output.ts';
-import { rolledBack } from './rehearsal.ts';
 
 const KINDS = ['user', 'customer'] as const;
 type Kind = (typeof KINDS)[number];
@@ -90,7 +90,8 @@ async function rehearseRelease(
   out: Output,
   { kind, id, actor }: { kind: Kind; id: string; actor: string | undefined },
 ): Promise<number> {
-  const [{ release }, { usersWaitingFor }, { writeAudit }, { actorOf }] = await Promise.all([
+  const [{ rolledBack }, { release }, { usersWaitingFor }, { writeAudit }, { actorOf }] = await Promise.all([
+    import('../rolled-back.ts'),
     import('../operate.ts'),
     import('../wake.ts'),
     import('../audit.ts'),
@@ -98,12 +99,13 @@ async function rehearseRelease(
   ]);
   const byWhom = actorOf(actor);
   const released = (db: At['db']) => release(db, { kind, id, byWhom });
-  if (!(await rolledBack(at.db, released))) throw notHeld(kind, id);
+  if (!(await rolledBack(at.db, (tx) => released(tx as unknown as Db)))) throw notHeld(kind, id);
   let events = 0;
   const outcomes: Record<string, number> = {};
   for await (const batch of kind === 'user' ? these(id) : usersWaitingFor(at.db, id))
     for (let i = 0; i < batch.length; i += USERS_AT_ONCE) {
-      const went = await rolledBack(at.db, async (db) => {
+      const went = await rolledBack(at.db, async (tx) => {
+        const db = tx as unknown as Db;
         await released(db);
         return await drainUsers({ ...at, db }, these(...batch.slice(i, i + USERS_AT_ONCE)));
       });

@@ -18,7 +18,6 @@ import type { At } from './connection.ts';
 import { inWords as wentInWords } from './draining.ts';
 import { exitCodeOf, runJob, sumsInWords, total } from './jobs.ts';
 import { count, type Output, place, plural, quoted } from './output.ts';
-import { rolledBack } from './rehearsal.ts';
 import { addSelection, filterOf, onlyId, type Selection, whereOf } from './selection.ts';
 import { stopOnSignals } from './signals.ts';
 
@@ -286,8 +285,9 @@ async function previewEdited(
   change: Edit,
   preview: (db: Db) => Promise<Rehearsed>,
 ): Promise<Rehearsed> {
-  const { writeAudit } = await import('../audit.ts');
-  const seen = await rolledBack(draining.db, async (db) => {
+  const [{ writeAudit }, { rolledBack }] = await Promise.all([import('../audit.ts'), import('../rolled-back.ts')]);
+  const seen = await rolledBack(draining.db, async (tx) => {
+    const db = tx as unknown as Db;
     await edit({ ...draining, db }, id, change);
     return await preview(db);
   });

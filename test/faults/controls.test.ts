@@ -78,9 +78,9 @@ const CONTROLS: Control[] = [
   },
   {
     without: 'the rollback of a rehearsal',
-    file: 'src/settle.ts',
-    line: 'throw new RolledBack(await act(tx));',
-    becomes: 'return await act(tx);',
+    file: 'src/rolled-back.ts',
+    line: 'throw undone;',
+    becomes: 'void undone;',
     test: 'test/integration/settle.test.ts',
     title: 'tells what each would become, and writes nothing but its audit row',
   },

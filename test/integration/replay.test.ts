@@ -7,7 +7,7 @@ import { MACHINE, type Machine } from '../../machines/index.ts';
 import { machineFrom } from '../../src/cli/replay.ts';
 import type { Selection } from '../../src/history.ts';
 import { hasChanged, type ReplayOptions, redefined, replay } from '../../src/replay.ts';
-import { type Ended, runProgram } from '../support/program.ts';
+import { type Ended, interruptWhileReading, runProgram } from '../support/program.ts';
 import {
   type Arrival,
   cloudEvent,
@@ -17,7 +17,7 @@ import {
   userCreated,
   userDeleted,
 } from '../support/records.ts';
-import { createWorld, test, until, type World } from '../support/world.ts';
+import { createWorld, test, type World } from '../support/world.ts';
 
 // Machines: copies of ours, changed, in an ignored folder where xstate is found.
 
@@ -422,25 +422,7 @@ describe('user-lifecycle replay', () => {
   });
 
   test('interrupted, it says so, and ends with 130', async () => {
-    const locked = Promise.withResolvers<void>();
-    const released = Promise.withResolvers<void>();
-    const holding = world.sql.begin(async (tx) => {
-      await tx`lock table history in access exclusive mode`;
-      locked.resolve();
-      await released.promise;
-    });
-    await locked.promise;
-    const program = runProgram(['replay', '--machine', confirms], world.settings);
-    await until(async () => {
-      const [row] = await world.sql`
-        select count(*)::int as n from pg_locks l join pg_stat_activity a using (pid)
-         where not l.granted and a.application_name = 'user-lifecycle' and a.datname = current_database()`;
-      expect(row?.n).toBeGreaterThan(0);
-    });
-    program.signal('SIGINT');
-    await program.says(/stopping in order/);
-    released.resolve();
-    await holding;
+    const program = await interruptWhileReading(world, ['replay', '--machine', confirms]);
     expect(await program.ended).toEqual({ code: 130, signal: null });
     expect(program.text.err).toContain('interrupted: what was not read yet is not in it');
   });

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import { readHistories, readHistoriesOf, type Selection, type UserHistory } from '../../src/history.ts';
 import { type Difference, isEqual, type Verified, type VerifyOptions, verify } from '../../src/verify.ts';
-import { type Ended, runProgram } from '../support/program.ts';
+import { type Ended, interruptWhileReading, runProgram } from '../support/program.ts';
 import {
   type Arrival,
   AT_MS,
@@ -13,7 +13,7 @@ import {
   userCreated,
   userDeleted,
 } from '../support/records.ts';
-import { createWorld, test, until, type World } from '../support/world.ts';
+import { createWorld, test, type World } from '../support/world.ts';
 
 // Events
 
@@ -485,25 +485,7 @@ describe('user-lifecycle verify', () => {
   });
 
   test('interrupted, it says so, and ends with 130', async () => {
-    const locked = Promise.withResolvers<void>();
-    const released = Promise.withResolvers<void>();
-    const holding = world.sql.begin(async (tx) => {
-      await tx`lock table history in access exclusive mode`;
-      locked.resolve();
-      await released.promise;
-    });
-    await locked.promise;
-    const program = runProgram(['verify'], world.settings);
-    await until(async () => {
-      const [row] = await world.sql`
-        select count(*)::int as n from pg_locks l join pg_stat_activity a using (pid)
-         where not l.granted and a.application_name = 'user-lifecycle' and a.datname = current_database()`;
-      expect(row?.n).toBeGreaterThan(0);
-    });
-    program.signal('SIGINT');
-    await program.says(/stopping in order/);
-    released.resolve();
-    await holding;
+    const program = await interruptWhileReading(world, ['verify']);
     expect(await program.ended).toEqual({ code: 130, signal: null });
     expect(program.text.err).toContain('interrupted: what was not read yet was not compared');
   });

@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { Sql } from 'postgres';
+import { vi } from 'vitest';
 
 export type Ended = { code: number | null; signal: NodeJS.Signals | null };
 export type Program = {
@@ -57,6 +59,36 @@ export function runProgram(args: readonly string[], env: Record<string, string> 
       return promise.finally(() => waiting.delete(look));
     },
   };
+}
+
+/** Runs a command that reads histories, and sends it SIGINT while it waits for the table, which it then gets. */
+export async function interruptWhileReading(
+  { sql, settings }: { sql: Sql; settings: Record<string, string> },
+  args: readonly string[],
+): Promise<Program> {
+  const locked = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const holding = sql.begin(async (tx) => {
+    await tx`lock table history in access exclusive mode`;
+    locked.resolve();
+    await released.promise;
+  });
+  await locked.promise;
+  const program = runProgram(args, settings);
+  await vi.waitUntil(
+    async () => {
+      const [row] = await sql`
+        select count(*)::int as n from pg_locks l join pg_stat_activity a using (pid)
+         where not l.granted and a.application_name = 'user-lifecycle' and a.datname = current_database()`;
+      return row?.n > 0;
+    },
+    { timeout: 15_000, interval: 10 },
+  );
+  program.signal('SIGINT');
+  await program.says(/stopping in order/);
+  released.resolve();
+  await holding;
+  return program;
 }
 
 function endOf(child: ChildProcess): Promise<Ended> {
