@@ -11,7 +11,7 @@ import { readConfig } from '../src/config.ts';
 import { decoder } from '../src/decode.ts';
 import { runMigration, startMigration } from '../src/migrate.ts';
 import { hold, release } from '../src/operate.ts';
-import { rebuildAll } from '../src/rebuild.ts';
+import { rebuildAll } from '../src/rebuild-all.ts';
 import { type Draining, drain } from '../src/redrive.ts';
 import { replay } from '../src/replay.ts';
 import { runSettling, startRedrive } from '../src/settle.ts';

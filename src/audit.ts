@@ -4,7 +4,7 @@ import type { Db, Tx } from '../db/client.ts';
 
 export const VERBS = [
   ...['hold', 'release', 'resume'],
-  ...['redrive', 'discard', 'edit', 'export'],
+  ...['redrive', 'discard', 'edit', 'export', 'reveal'],
   ...['migrate', 'rebuild', 'cancel'],
 ] as const;
 export type Verb = (typeof VERBS)[number];

@@ -12,7 +12,7 @@ import type { Db } from '../db/client.ts';
 import { endAudit, writeAudit } from './audit.ts';
 import { allOf, type DeadLetterFilter, fitting } from './dead-letter-filter.ts';
 import type { Header, SourceRecord } from './events.ts';
-import { recordOf, type StoredRecord } from './redrive.ts';
+import { recordOf, type StoredRecord } from './queue.ts';
 import { toLine } from './sources/file.ts';
 import type { OutgoingRecord } from './sources/kafka-client.ts';
 

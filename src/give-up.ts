@@ -7,11 +7,13 @@
 //     raised rev.
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
+import { addTallies } from './add-tallies.ts';
 import { type Buried, buryGivenUp } from './bury.ts';
 import { allOf } from './dead-letter-filter.ts';
 import { Conflict } from './errors.ts';
 import { discard } from './operate.ts';
-import { addTallies, type Draining, recordOf, type StoredRecord, transaction } from './redrive.ts';
+import { recordOf, type StoredRecord } from './queue.ts';
+import { type Draining, transaction } from './redrive.ts';
 import type { UserWrite } from './run.ts';
 import { inOrder, write } from './save.ts';
 import { add, type Tallies, tallyResult } from './tallies.ts';
@@ -19,16 +21,16 @@ import { readUsers } from './users.ts';
 
 /** All of them must fit. `ids`: the numbers of waiting events, not of dead letters. */
 export type WaitingFilter = {
-  ids?: readonly number[];
-  user?: string;
+  ids?: readonly number[] | undefined;
+  user?: string | undefined;
   /** It waits for this customer, or its user is one of this customer. */
-  customer?: string;
-  type?: string;
-  topic?: string;
+  customer?: string | undefined;
+  type?: string | undefined;
+  topic?: string | undefined;
   /** `waiting.reason` */
-  waitsFor?: string;
+  waitsFor?: string | undefined;
   /** ISO 8601: it waits since before. */
-  before?: string;
+  before?: string | undefined;
 };
 
 export async function countWaiting(db: Db, filter: WaitingFilter): Promise<{ events: number; users: number }> {
@@ -79,7 +81,7 @@ type StoredWaiting = StoredRecord & {
 
 /** Undefined: nothing fits any more. */
 async function giveUpSome(
-  { saver, decode }: Draining,
+  { saver, decode, rehearsed }: Draining,
   tx: Tx,
   userIds: readonly string[],
   where: SQL,
@@ -119,7 +121,7 @@ async function giveUpSome(
     return [{ row: { ...row, waiting: view.waiting - n, rev: row.rev + 1 }, readRev: row.rev }];
   });
   await inOrder(write(tx, saver, { results, users, customers: [] }));
-  await tx.execute(addTallies(taken[0]?.userId as string, tallies));
+  if (!rehearsed) await tx.execute(addTallies(taken[0]?.userId as string, tallies));
 
   const coordinates = JSON.stringify(
     taken.map(({ topic, partition, generation, offset }) => ({ topic, partition, generation, offset })),
@@ -135,17 +137,29 @@ async function giveUpSome(
   return ids;
 }
 
-/** The waiting events `w` that fit. */
-function matching({ ids, user, customer, type, topic, waitsFor, before }: WaitingFilter): SQL {
-  return allOf([
+function matching(filter: WaitingFilter): SQL {
+  return allOf(fittingWaiting(filter));
+}
+
+/** Which of the waiting events `w` fit: one condition for each that was asked for. */
+export function fittingWaiting({
+  ids,
+  user,
+  customer,
+  type,
+  topic,
+  waitsFor,
+  before,
+}: WaitingFilter): (SQL | undefined)[] {
+  return [
     ids && sql`w.id = any(${sql.param(ids.map(String))}::text[]::bigint[])`,
     user === undefined ? undefined : sql`w.user_id = ${user}`,
     customer === undefined
       ? undefined
-      : sql`(w.customer_id = ${customer} or w.user_id in (select u.user_id from users u where u.customer_id = ${customer}))`,
+      : sql`(w.customer_id = ${customer} or exists (select from users u where u.user_id = w.user_id and u.customer_id = ${customer}))`,
     type === undefined ? undefined : sql`w.type = ${type}`,
     topic === undefined ? undefined : sql`w.topic = ${topic}`,
     waitsFor === undefined ? undefined : sql`w.reason = ${waitsFor}`,
     before === undefined ? undefined : sql`w.since < ${before}::timestamptz`,
-  ]);
+  ];
 }

@@ -135,6 +135,8 @@ async function readPage(
   stepsPerPage: number,
 ): Promise<Read> {
   const isAmong = among === undefined ? tx`` : tx`and user_id = any(${arrayText(among)}::text::text[])`;
+  // Before the snapshot: a table that took its place behind it has rows which that would not see, whose users would have none.
+  await tx`lock table users in access share mode`;
   // The limit stands as a literal: a generic plan for any limit would sort the whole table.
   const steps = await tx<StoredStep[]>`
     select ${tx.unsafe(STEP_COLUMNS)}

@@ -5,7 +5,8 @@
 // J1  Its cursor is moved with compare-and-set: of two processes that run the same job, one gets on and the other finds
 //     out at its next step. What a step does can be done twice (the rows say what is left), so a step that was not counted is
 //     harmless.
-// J2  Cancelled between steps: what was done stays done.
+// J2  Cancelled between steps: what was done stays done, and the step that ran meanwhile is counted too, where it was done.
+// J3  Whoever goes on with it leaves a row of audit, which ends with the job.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { toText, writeAudit } from './audit.ts';
@@ -50,17 +51,37 @@ export async function startJob(db: Db, { kind, scope, options, total, who }: New
   });
 }
 
+/** A job that runs, to be gone on with where it was: its audit row says so, and ends with the job. Undefined: there is none of
+ *  this id that runs. */
+export async function resumeJob(db: Db, id: number, who: string): Promise<Job | undefined> {
+  return await db.transaction(async (tx) => {
+    const [row] = await tx.execute<StoredJob>(
+      sql`select ${JOB} from jobs where id = ${id}::bigint and state = 'running' for update`,
+    );
+    if (row === undefined) return undefined;
+    const job = jobOf(row);
+    await writeAudit(tx, { who, verb: 'resume', scope: { job: id, after: job.done } }, null, id);
+    return job;
+  });
+}
+
 /** One step on: `done` and `failed` are added. Returns the job as it is now. Throws JobTaken where its cursor is not where this
- *  process left it, or it does not run any more. */
+ *  process left it, or it does not run any more; where it was cancelled while the step ran, the step is counted before (J2). */
 export async function stepJob(
   db: Db | Tx,
   job: Job,
   { cursor, done, failed }: { cursor: string; done: number; failed: number },
 ): Promise<Job> {
-  const [row] = await db.execute<StoredJob>(sql`
+  const step = (state: JobState) => sql`
     update jobs set cursor = ${cursor}, done = done + ${done}::bigint, failed = failed + ${failed}::bigint, updated_at = now()
-     where id = ${job.id}::bigint and cursor = ${job.cursor} and done = ${job.done}::bigint and state = 'running' returning ${JOB}`);
+     where id = ${job.id}::bigint and cursor = ${job.cursor} and done = ${job.done}::bigint and state = ${state}`;
+  const [row] = await db.execute<StoredJob>(sql`${step('running')} returning ${JOB}`);
   if (row !== undefined) return jobOf(row);
+  // Thrown out of the step's own transaction, this is rolled back with what the step did.
+  await db.execute(sql`
+    with stepped as (${step('cancelled')} returning *)
+    update audit set result = audit.result || jsonb_build_object('done', stepped.done, 'failed', stepped.failed)
+      from stepped where audit.job_id = stepped.id`);
   const now = await readJob(db, job.id);
   throw new JobTaken(
     now?.state === 'running'
@@ -101,9 +122,11 @@ export async function readJob(db: Db | Tx, id: number): Promise<Job | undefined>
   return row && jobOf(row);
 }
 
-/** The newest first. */
-export async function readJobs(db: Db, limit: number): Promise<Job[]> {
-  const rows = await db.execute<StoredJob>(sql`select ${JOB} from jobs order by id desc limit ${limit}::int`);
+/** The newest first, of those below `below`. */
+export async function readJobs(db: Db, limit: number, below = Number.MAX_SAFE_INTEGER): Promise<Job[]> {
+  const rows = await db.execute<StoredJob>(
+    sql`select ${JOB} from jobs where id < ${below}::bigint order by id desc limit ${limit}::int`,
+  );
   return rows.map(jobOf);
 }
 

@@ -10,11 +10,11 @@
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { MACHINE, type Machine, type State } from '../machines/index.ts';
+import { addTallies } from './add-tallies.ts';
 import { writeAudit } from './audit.ts';
 import { endJob, type Job, JobTaken, startJob, stepJob } from './jobs.ts';
 import { readTallies } from './positions.ts';
 import { type UserRow, upToDate } from './put.ts';
-import { addTallies } from './redrive.ts';
 import { again } from './retry.ts';
 import type { Saver } from './rows.ts';
 import { inOrder, send, write } from './save.ts';
@@ -83,24 +83,28 @@ export async function runMigration(
   return { job: now, ...sums.result() };
 }
 
-/** What `runMigration` would do now, `step` told how many users were looked at. Writes nothing but its audit row. */
+/** What `runMigration` would do now, `step` told how many users were looked at. Writes nothing but its audit row. `interrupted`:
+ *  `signal` came first. */
 export async function rehearseMigration(
   db: Db,
   who: string,
   { step, signal }: { step?: (users: number) => void; signal?: AbortSignal },
   machine: Machine = MACHINE,
-): Promise<{ users: number } & Migrated> {
+): Promise<{ users: number; interrupted?: true } & Migrated> {
   const sums = createSums();
   let users = 0;
-  for (let cursor = ''; !signal?.aborted; ) {
+  let interrupted = false;
+  for (let cursor = ''; ; ) {
     const slice = await nextSlice(db, cursor, machine);
     if (slice === undefined) break;
+    interrupted = signal?.aborted === true;
+    if (interrupted) break;
     sums.add(await bringUp(db, slice.older, machine, { lock: false }));
     cursor = slice.last;
     users += slice.users;
     step?.(users);
   }
-  const result = { users, ...sums.result() };
+  const result = { users, ...sums.result(), ...(interrupted ? { interrupted } : {}) };
   await writeAudit(db, { who, verb: 'migrate', scope: { version: machine.version }, dryRun: true }, result);
   return result;
 }

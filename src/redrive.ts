@@ -2,30 +2,42 @@
 //
 // Owns:          the transaction that takes users' waiting events, puts them to the machine in each user's order, and moves them
 //                to history under their original coordinates.
-// Does not own:  the order (order.ts), what an event does (run.ts), the bulk writes (save.ts), when it starts (wake.ts).
+// Does not own:  what stands in the tables (queue.ts), the order (order.ts), what an event does (run.ts), the bulk writes
+//                (save.ts), when it starts (wake.ts), dead letters that are no user's (redrive-one.ts).
 //
 // R1  It locks the users' rows in id order; what it releases it deletes, and counts. Several processes may drain at once, and
 //     a drain may race with any batch: whoever finds a row changed rolls back and looks again. Looking locks nothing else: a
 //     user with 10,000 events behind a dead letter is looked at every 10 s.
 // R2  At most 500 events per transaction, of any number of users; on, until a fresh read finds none that can go.
 // R3  What only Postgres refuses becomes a dead letter `sql`, as in a batch, and stops no other user (P4).
-import { createHash } from 'node:crypto';
-import { type SQL, sql } from 'drizzle-orm';
+import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { VERSION } from '../machines/index.ts';
+import { addTallies } from './add-tallies.ts';
 import { type Buried, buryPoison, buryUnreadable, putOrBury } from './bury.ts';
 import { BrokenInvariant, Conflict, classify } from './errors.ts';
-import type { Decoded, Place, SourceRecord, UserEvent } from './events.ts';
-import { readCustomers, readHolds, readKnownCustomers } from './load.ts';
-import { nextInOrder, type Queued } from './order.ts';
-import { REDRIVE_TOPIC } from './positions.ts';
-import { isoTime, putCustomer, type UserRow } from './put.ts';
+import type { Decoded, Place, SourceRecord } from './events.ts';
+import { readHolds, readKnownCustomers } from './load.ts';
+import { nextInOrder } from './order.ts';
+import type { UserRow } from './put.ts';
+import {
+  deleteWaiting,
+  type Item,
+  isRedriven,
+  nameOf,
+  readEvents,
+  readHeads,
+  readSources,
+  reopenDeadLetter,
+  resolveDeadLetters,
+  type SourceOfUser,
+} from './queue.ts';
 import { again } from './retry.ts';
 import type { Saver } from './rows.ts';
-import type { Result, UserView, UserWrite } from './run.ts';
-import { inOrder, mergedTallies, send, write } from './save.ts';
+import type { Result, UserWrite } from './run.ts';
+import { inOrder, send, write } from './save.ts';
 import { add, type Tallies, tallyResult } from './tallies.ts';
-import { readUsers } from './users.ts';
+import { rowOf, type StoredUser, USER_COLUMNS } from './users.ts';
 
 export type Draining = {
   /** A transaction: what is drained is rolled back with it, and the drain's own transactions are savepoints of it. */
@@ -33,11 +45,18 @@ export type Draining = {
   saver: Saver;
   decode(place: Place, record: SourceRecord): Decoded;
   waitingPerUser: number;
+  /** All of it is rolled back in the end: nothing is added to the totals, whose rows others need. */
+  rehearsed?: true;
+  /** Fewer events a transaction than EVENTS_PER_DRAIN. */
+  eventsPerDrain?: number;
 };
 
 const EVENTS_PER_DRAIN = 500;
 /** Looked at in one transaction, without their payloads (P6). */
 const MOST_QUEUED = 20_000;
+/** Of a single user the order is looked up for so many transactions, and used as long as nobody has written its row. Of 200,000 dead
+ *  letters each look goes through all: 1,200 events a second with a look for each transaction, 7,200 with one for 20. */
+const LOOKED_AHEAD = 20;
 /** Of the payloads that are read in one transaction: an event may have 1 MB. */
 const MOST_BYTES = 8_000_000;
 
@@ -47,17 +66,42 @@ export type Tell = (userId: string, results: readonly Result[]) => void;
 /** Releases what may go of these users' waiting events. Throws what Postgres throws, and a Conflict that remains after its
  *  budget of tries. */
 export async function drain(draining: Draining, userIds: readonly string[], tell: Tell): Promise<void> {
+  await drainUpTo(draining, userIds, tell, Number.POSITIVE_INFINITY);
+}
+
+/** The same, up to `most` events. True: it stopped there, and more may go. */
+export async function drainUpTo(
+  draining: Draining,
+  userIds: readonly string[],
+  tell: Tell,
+  most: number,
+): Promise<boolean> {
+  let left = most;
+  let ahead: Ahead | undefined;
+  const count: Tell = (userId, results) => {
+    left -= results.length;
+    tell(userId, results);
+  };
   for (let rest = userIds; rest.length > 0; ) {
+    if (left <= 0) return true;
     try {
-      const { went, again } = await transaction(draining.db, (tx) => drainSome(draining, tx, rest));
-      for (const [userId, results] of went) tell(userId, results);
-      rest = again;
+      const drained = await transaction(draining.db, (tx) => {
+        const known = ahead;
+        ahead = undefined; // not a second time after a conflict
+        return drainSome(draining, tx, rest, { most: left, ahead: known });
+      });
+      for (const [userId, results] of drained.went) count(userId, results);
+      ({ again: rest, ahead } = drained);
     } catch (error) {
       if (classify(error).class !== 'poison') throw error;
-      for (const userId of rest) await drainOneByOne(draining, userId, tell);
-      return;
+      for (const userId of rest) {
+        await drainOneByOne(draining, userId, count, () => left <= 0);
+        if (left <= 0) return true;
+      }
+      return false;
     }
   }
+  return false;
 }
 
 /** Again after a conflict, as often as its budget says. */
@@ -69,12 +113,18 @@ export async function transaction<T>(db: Db | Tx, act: (tx: Tx) => Promise<T>): 
 type Care = { tried: string | undefined; refused: Map<string, string> };
 
 /** The same for a user of whom Postgres refuses something: one event per transaction finds out which. */
-async function drainOneByOne(draining: Draining, userId: string, tell: Tell): Promise<void> {
+async function drainOneByOne(draining: Draining, userId: string, tell: Tell, isEnough: () => boolean): Promise<void> {
   const care: Care = { tried: undefined, refused: new Map() };
-  for (;;) {
+  let ahead: Ahead | undefined;
+  while (!isEnough()) {
     try {
-      const { went } = await transaction(draining.db, (tx) => drainSome(draining, tx, [userId], care));
-      const results = went.get(userId);
+      const drained = await transaction(draining.db, (tx) => {
+        const known = ahead;
+        ahead = undefined;
+        return drainSome(draining, tx, [userId], { most: 1, ahead: known, care });
+      });
+      ahead = drained.ahead;
+      const results = drained.went.get(userId);
       if (results === undefined) return;
       tell(userId, results);
     } catch (error) {
@@ -86,48 +136,34 @@ async function drainOneByOne(draining: Draining, userId: string, tell: Tell): Pr
   }
 }
 
-/** `again`: users of whom more may go, or that were not looked at. */
+type Drained = {
+  went: Map<string, Result[]>;
+  /** Users of whom more may go, or that were not looked at. */
+  again: readonly string[];
+  ahead: Ahead | undefined;
+};
+/** What goes next of a single user, as long as its row is at this rev: whatever a batch or another drain puts to its queue, or takes,
+ *  raises it. (Dead letters that are marked for a redrive meanwhile find their place at the next look.) */
+type Ahead = { userId: string; rev: number; order: Item[]; counted: number };
+
+/** At most `most` events. */
 async function drainSome(
   draining: Draining,
   tx: Tx,
   userIds: readonly string[],
-  care?: Care,
-): Promise<{ went: Map<string, Result[]>; again: string[] }> {
-  const views = await readUsers(tx, userIds, { lock: true, waitingPerUser: draining.waitingPerUser });
+  { most, ahead, care }: { most: number; ahead?: Ahead | undefined; care?: Care },
+): Promise<Drained> {
+  const rows = await lockUsers(tx, userIds);
   const holds = await readHolds(tx);
-  const { now, later } = portionOf(userIds, views);
-  const mine = now.filter((userId) => (views.get(userId)?.row?.machineVersion ?? 0) <= VERSION);
-  const queues = await readQueues(tx, mine);
-  const orders = new Map<string, Item[]>();
-  let budget = care === undefined ? EVENTS_PER_DRAIN : 1;
-  let bytes = 0;
-  const starved: string[] = [];
-  const absent = new Set<string>();
-  for (const userId of mine) {
-    if (budget <= 0) {
-      starved.push(userId);
-      continue;
-    }
-    const row = views.get(userId)?.row;
-    const isHeld = holds.users.has(userId) || (row?.customerId && holds.customers.has(row.customerId));
-    // Nothing of a held user goes, but what it has waiting is counted: a dead letter of it may have been discarded.
-    const queue = queues.get(userId) ?? [];
-    let order = isHeld ? [] : nextInOrder(queue, row !== undefined, budget);
-    // Of a user that does not exist nothing goes; but what is redriven and can not be read still need not wait for it.
-    if (order.length === 0 && row === undefined && !isHeld) {
-      order = queue.filter(isRedriven).slice(0, budget);
-      absent.add(userId);
-    }
-    // At least one, or an event larger than the limit would never go.
-    const end = order.findIndex((item, i) => {
-      bytes += item.bytes;
-      return i > 0 && bytes > MOST_BYTES;
-    });
-    orders.set(userId, end < 0 ? order : order.slice(0, end));
-    budget = bytes > MOST_BYTES ? 0 : budget - order.length;
-  }
+  const isHeld = (userId: string) => {
+    const customerId = rows.get(userId)?.customerId;
+    return holds.users.has(userId) || (typeof customerId === 'string' && holds.customers.has(customerId));
+  };
+  const isStill = ahead !== undefined && rows.get(ahead.userId)?.rev === ahead.rev && !isHeld(ahead.userId);
+  const looked = isStill ? lookedBefore(ahead) : await look(draining, tx, userIds, rows, isHeld);
+  const { orders, starved } = take(looked.orders, Math.min(draining.eventsPerDrain ?? EVENTS_PER_DRAIN, most));
   const chosen = [...orders.values()].flat();
-  const events = await readEvents(draining, tx, chosen);
+  const events = await readEvents(tx, draining.decode, chosen);
   const named = [...events.values()].flatMap((event) => (event.outcome === undefined && event.customerId) || []);
   const known = await readKnownCustomers(tx, [...new Set(named)]);
   if (care !== undefined) care.tried = chosen[0] && nameOf(chosen[0]);
@@ -135,47 +171,130 @@ async function drainSome(
 
   const moved: Moved = { items: new Map(), users: [], tallies: {} };
   const went = new Map<string, Result[]>();
+  let next: Ahead | undefined;
   for (const [userId, order] of orders) {
-    const before = views.get(userId)?.row;
-    const going = absent.has(userId) ? order.filter((item) => events.get(item)?.outcome === 'dead') : order;
+    const before = rows.get(userId);
+    const going = looked.absent.has(userId) ? order.filter((item) => events.get(item)?.outcome === 'dead') : order;
     const { row, items } = putInOrder(userId, before, going, around);
     const results = [...items.values()];
     for (const [item, result] of items) moved.items.set(item, result);
     if (results.length > 0) went.set(userId, results);
 
-    const rest = (queues.get(userId) ?? []).filter((item) => item.counts && !items.has(item)).length;
-    const waiting = rest + results.filter((result) => result.outcome === 'dead' && result.blocks).length;
+    const rest = (looked.counted.get(userId) ?? 0) - [...items.keys()].filter((item) => item.counts).length;
+    const blocking = results.filter((result) => result.outcome === 'dead' && result.blocks).length;
+    const waiting = rest + blocking;
     if (row === undefined || (results.length === 0 && row.waiting === waiting)) continue;
     const readRev = before?.rev ?? null;
-    moved.users.push({ row: { ...row, waiting, rev: (readRev ?? 0) + 1 }, readRev });
+    const rev = (readRev ?? 0) + 1;
+    moved.users.push({ row: { ...row, waiting, rev }, readRev });
+    if (items.size === order.length && order.length > 0 && blocking === 0)
+      next = { userId, rev, order: (looked.orders.get(userId) ?? []).slice(order.length), counted: waiting };
   }
   await move(draining, tx, moved);
+  const isAhead = userIds.length === 1 && next !== undefined && next.order.length > 0;
   // A user of whom nothing went is not looked at again, however many it has waiting: the first of them could not go.
-  return { went, again: [...went.keys(), ...starved, ...later] };
+  return { went, again: [...went.keys(), ...starved, ...looked.later], ahead: isAhead ? next : undefined };
 }
 
-/** As many users as have MOST_QUEUED events waiting together, at least one. */
+/** Their saved rows, locked in id order (R1). */
+async function lockUsers(tx: Tx, userIds: readonly string[]): Promise<Map<string, UserRow>> {
+  const rows = await tx.execute<StoredUser>(sql`
+    select ${sql.raw(USER_COLUMNS)} from users where user_id = any(${sql.param(userIds)}::text[])
+     order by user_id for no key update`);
+  return new Map(rows.map((stored) => [stored.userId, rowOf(stored)]));
+}
+
+/** Of each user what may go, in order, and how much is counted in its row; of `later` ones it is not known yet. */
+type Looked = {
+  orders: ReadonlyMap<string, Item[]>;
+  counted: ReadonlyMap<string, number>;
+  /** They do not exist: of these goes only what can not be read. */
+  absent: ReadonlySet<string>;
+  later: readonly string[];
+};
+
+function lookedBefore({ userId, order, counted }: Ahead): Looked {
+  return { orders: new Map([[userId, order]]), counted: new Map([[userId, counted]]), absent: new Set(), later: [] };
+}
+
+async function look(
+  draining: Draining,
+  tx: Tx,
+  userIds: readonly string[],
+  rows: ReadonlyMap<string, UserRow>,
+  isHeld: (userId: string) => boolean,
+): Promise<Looked> {
+  const atOnce = (draining.eventsPerDrain ?? EVENTS_PER_DRAIN) * (userIds.length === 1 ? LOOKED_AHEAD : 1);
+  const mine = userIds.filter((userId) => (rows.get(userId)?.machineVersion ?? 0) <= VERSION);
+  const sources = await readSources(tx, mine);
+  const { now, later } = portionOf(mine, sources, atOnce);
+  const queues = await readHeads(
+    tx,
+    now.flatMap((userId) => sources.get(userId) ?? []),
+    atOnce,
+  );
+  const orders = new Map<string, Item[]>();
+  const counted = new Map<string, number>();
+  const absent = new Set<string>();
+  for (const userId of now) {
+    const exists = rows.has(userId);
+    const queue = queues.get(userId) ?? [];
+    // Nothing of a held user goes, but what it has waiting is counted: a dead letter of it may have been discarded.
+    let order = isHeld(userId) ? [] : nextInOrder(queue, exists, atOnce);
+    // Of a user that does not exist nothing goes; but what is redriven and can not be read still need not wait for it.
+    if (order.length === 0 && !exists && !isHeld(userId)) {
+      order = queue.filter(isRedriven);
+      absent.add(userId);
+    }
+    orders.set(userId, order);
+    counted.set(
+      userId,
+      (sources.get(userId) ?? []).reduce((sum, source) => sum + source.counted, 0),
+    );
+  }
+  return { orders, counted, absent, later };
+}
+
+/** The first `most` of all orders together, and at most MOST_BYTES. `starved`: users of whom nothing is taken. */
+function take(
+  orders: ReadonlyMap<string, Item[]>,
+  most: number,
+): { orders: Map<string, Item[]>; starved: readonly string[] } {
+  const taken = new Map<string, Item[]>();
+  const starved: string[] = [];
+  let budget = most;
+  let bytes = 0;
+  for (const [userId, order] of orders) {
+    if (budget <= 0) {
+      starved.push(userId);
+      continue;
+    }
+    const first = order.slice(0, budget);
+    // At least one, or an event larger than the limit would never go.
+    const end = first.findIndex((item, i) => {
+      bytes += item.bytes;
+      return i > 0 && bytes > MOST_BYTES;
+    });
+    taken.set(userId, end < 0 ? first : first.slice(0, end));
+    budget = bytes > MOST_BYTES ? 0 : budget - first.length;
+  }
+  return { orders: taken, starved };
+}
+
+/** As many users as have MOST_QUEUED events to be looked at together, at least one. `atOnce`: of each source, and table. */
 function portionOf(
   userIds: readonly string[],
-  views: ReadonlyMap<string, UserView>,
+  sources: ReadonlyMap<string, readonly SourceOfUser[]>,
+  atOnce: number,
 ): { now: readonly string[]; later: readonly string[] } {
   let queued = 0;
   const end = userIds.findIndex((userId, i) => {
-    queued += views.get(userId)?.waiting ?? 0;
+    for (const { eligible } of sources.get(userId) ?? []) queued += Math.min(eligible, 2 * atOnce);
     return i > 0 && queued > MOST_QUEUED;
   });
   return end < 0 ? { now: userIds, later: [] } : { now: userIds.slice(0, end), later: userIds.slice(end) };
 }
 
-/** A waiting event, or a dead letter of the user. `counts`: it is counted in `users.waiting`. */
-type Item = Queued & {
-  table: 'waiting' | 'dead_letters';
-  code: string | null;
-  counts: boolean;
-  bytes: number;
-  forced: boolean;
-};
-const isRedriven = ({ table, blocks }: Item) => table === 'dead_letters' && !blocks;
 type Around = {
   events: ReadonlyMap<Item, Decoded>;
   known: ReadonlySet<string>;
@@ -221,7 +340,7 @@ function putInOrder(
 type Moved = { items: Map<Item, Result>; users: UserWrite[]; tallies: Tallies };
 
 /** What went leaves `waiting`, or is resolved as a dead letter, and enters history; all counted. */
-async function move({ saver }: Draining, tx: Tx, { items, users, tallies }: Moved): Promise<void> {
+async function move({ saver, rehearsed }: Draining, tx: Tx, { items, users, tallies }: Moved): Promise<void> {
   const released: Item[] = [];
   const resolved: Item[] = [];
   const diedAgain: [Item, Buried][] = [];
@@ -239,241 +358,21 @@ async function move({ saver }: Draining, tx: Tx, { items, users, tallies }: Move
     ...(released.length === 0 ? [] : [expectAll(send(tx, deleteWaiting(released)), released.length)]),
     ...(resolved.length === 0 ? [] : [expectAll(send(tx, resolveDeadLetters(resolved)), resolved.length)]),
     ...diedAgain.map(([item, buried]) => expectAll(send(tx, reopenDeadLetter(item, buried)), 1)),
-    ...(Object.keys(tallies).length === 0 ? [] : [send(tx, addTallies(nameOf([...items.keys()][0] as Item), tallies))]),
+    ...(rehearsed || Object.keys(tallies).length === 0
+      ? []
+      : [send(tx, addTallies(nameOf([...items.keys()][0] as Item), tallies))]),
   ]);
 }
 
-function takeFrom(tallies: Tallies, item: Pick<Item, 'table' | 'type' | 'code'>): void {
+export function takeFrom(tallies: Tallies, item: Pick<Item, 'table' | 'type' | 'code'>): void {
   add(tallies, `event|${item.type ?? '_OTHER'}|${item.table === 'waiting' ? 'waiting' : 'dead'}`, -1);
   if (item.code !== null) add(tallies, `dead|${item.code}`, -1);
 }
 
-async function expectAll(statement: Promise<{ count: number }>, asked: number): Promise<void> {
+export async function expectAll(statement: Promise<{ count: number }>, asked: number): Promise<void> {
   const { count } = await statement;
   if (count !== asked)
     throw new Conflict(
       `${asked - count} of ${asked} waiting rows or dead letters were settled by somebody else meanwhile`,
     );
-}
-
-/** Redrives one dead letter that is no user's, as far as it was understood: unreadable until now, or a customer's event. Returns
- *  what became of it; `userId`: it turns out to be a user's event (and that is written down), whose drain settles it. Undefined:
- *  it is not up for a redrive. */
-export async function redriveDeadLetter(
-  draining: Draining,
-  id: number,
-): Promise<{ result: Result } | { userId: string } | undefined> {
-  try {
-    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id));
-  } catch (error) {
-    const { class: what, code } = classify(error);
-    if (what !== 'poison') throw error;
-    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id, code)); // R3
-  }
-}
-
-/** Whose event a dead letter is, where it was not understood when it died and is now: written down, for its place in that user's
- *  order. Undefined: still nobody's, or a customer's. */
-export async function recogniseDeadLetter({ db, decode }: Draining, id: number): Promise<string | undefined> {
-  return await transaction(db, async (tx) => {
-    const found = await readDeadLetter(tx, id, ['open', 'redriving']);
-    if (found === undefined) return undefined;
-    const item = itemOf(found);
-    const event = decode(item, recordOf(found));
-    if (event.outcome === 'dead' || event.type === 'CUSTOMER_CREATED') return undefined;
-    if (found.userId === null || found.type === null) await recognise(tx, id, item, event);
-    return event.userId;
-  });
-}
-
-type FoundDeadLetter = StoredItem & StoredRecord & { userId: string | null };
-async function readDeadLetter(tx: Tx, id: number, statuses: readonly string[]): Promise<FoundDeadLetter | undefined> {
-  const [found] = await tx.execute<FoundDeadLetter>(sql`
-      select ${COORDINATES}, key, coalesce(edited_value, value) as value, headers::text as headers, record_ms as "recordMs",
-             'dead_letters' as table, type, code, blocks, forced, status, 0 as "atMs", 0 as bytes, user_id as "userId"
-        from dead_letters where id = ${id}::bigint and status = any(${sql.param(statuses)}::text[]) for update`);
-  return found;
-}
-
-async function redriveOne(
-  { saver, decode }: Draining,
-  tx: Tx,
-  id: number,
-  refused?: string,
-): Promise<{ result: Result } | { userId: string } | undefined> {
-  const found = await readDeadLetter(tx, id, ['redriving']);
-  if (found === undefined) return undefined;
-  const item = itemOf(found);
-  const event = decode(item, recordOf(found));
-  if (event.outcome === undefined && event.type !== 'CUSTOMER_CREATED') {
-    if (found.userId === null || found.type === null) await recognise(tx, id, item, event);
-    return { userId: event.userId };
-  }
-  if (found.userId !== null && event.type !== 'CUSTOMER_CREATED') return { userId: found.userId };
-
-  const tallies: Tallies = {};
-  takeFrom(tallies, item);
-  if (event.outcome === 'dead' || refused !== undefined) {
-    const result =
-      event.outcome === 'dead' ? buryUnreadable(event, null) : buryPoison(event, refused as string, undefined);
-    tallyResult(tallies, result, 1);
-    await tx.execute(reopenDeadLetter(item, result));
-    await tx.execute(addTallies(String(id), tallies));
-    return { result };
-  }
-  const row = (await readCustomers(tx, { customers: [event] })).get(event.customerId);
-  const { row: next, settled } = putCustomer(row, event);
-  tallyResult(tallies, settled, 1);
-  const customers = [{ row: { ...next, rev: (row?.rev ?? 0) + 1 }, readRev: row?.rev ?? null }];
-  await inOrder([
-    ...write(tx, saver, { results: [settled], users: [], customers }),
-    expectAll(send(tx, resolveDeadLetters([item])), 1),
-    send(tx, addTallies(event.customerId, tallies)),
-  ]);
-  return { result: settled };
-}
-
-/** What could not be read when it died can be now: whose it is and what, for its place in the user's order. */
-async function recognise(tx: Tx, id: number, item: Item, event: UserEvent): Promise<void> {
-  await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
-                                event_id = ${event.eventId}, occurred_at = ${isoTime(event)}::timestamptz
-                          where id = ${id}::bigint`);
-  const tallies: Tallies = {};
-  takeFrom(tallies, { ...item, code: null });
-  add(tallies, `event|${event.type}|dead`, 1);
-  await tx.execute(addTallies(event.userId, tallies));
-}
-
-export type StoredItem = {
-  table: Item['table'];
-  topic: string;
-  partition: number;
-  generation: number;
-  offset: string;
-  type: string | null;
-  code: string | null;
-  bytes: number;
-  atMs: string;
-  blocks: boolean;
-  forced: boolean;
-  status: string;
-};
-const COORDINATES = sql.raw('topic, partition, generation, "offset"');
-
-/** All that waits for these users, and their dead letters that block or are being redriven: without the payloads. */
-async function readQueues(tx: Tx, userIds: readonly string[]): Promise<Map<string, Item[]>> {
-  const ids = sql.param(userIds);
-  const [waiting, dead] = await Promise.all([
-    tx.execute<StoredItem & { userId: string }>(sql`
-      select ${COORDINATES}, user_id as "userId", 'waiting' as table, type, null as code, octet_length(value) as bytes,
-             at_ms as "atMs", true as blocks, false as forced, 'waiting' as status
-        from waiting where user_id = any(${ids}::text[])`),
-    tx.execute<StoredItem & { userId: string }>(sql`
-      select ${COORDINATES}, user_id as "userId", 'dead_letters' as table, type, code, size as bytes, blocks, forced, status,
-             coalesce((extract(epoch from occurred_at) * 1000)::bigint, record_ms) as "atMs"
-        from dead_letters where user_id = any(${ids}::text[]) and status in ('open', 'redriving') and (status = 'redriving' or blocks)`),
-  ]);
-  const queues = new Map<string, Item[]>();
-  for (const { userId, ...stored } of [...waiting, ...dead]) {
-    const queue = queues.get(userId);
-    if (queue === undefined) queues.set(userId, [itemOf(stored)]);
-    else queue.push(itemOf(stored));
-  }
-  return queues;
-}
-
-/** "waiting user-events/4#0@99121" */
-function nameOf({
-  table,
-  topic,
-  partition,
-  generation,
-  offset,
-}: Pick<Item, 'table' | keyof Place> & { offset: unknown }): string {
-  return `${table} ${topic}/${partition}#${generation}@${offset}`;
-}
-
-function itemOf({ offset, atMs, bytes, blocks, status, ...stored }: StoredItem): Item {
-  return {
-    ...stored,
-    bytes: bytes ?? 0,
-    offset: BigInt(offset),
-    atMs: Number(atMs),
-    blocks: blocks && status === 'open',
-    counts: blocks,
-  };
-}
-
-export type StoredRecord = { key: Buffer | null; value: Buffer | null; headers: string; recordMs: string };
-
-async function readEvents({ decode }: Draining, tx: Tx, items: readonly Item[]): Promise<Map<Item, Decoded>> {
-  const records = new Map<string, SourceRecord>();
-  for (const table of ['waiting', 'dead_letters'] as const) {
-    const of = items.filter((item) => item.table === table);
-    if (of.length === 0) continue;
-    const value = table === 'dead_letters' ? sql.raw('coalesce(t.edited_value, t.value)') : sql.raw('t.value');
-    const rows = await tx.execute<StoredRecord & StoredItem>(sql`
-      select ${sql.raw('t.topic, t.partition, t.generation, t."offset", t.key')}, ${value} as value, t.headers::text as headers, t.record_ms as "recordMs"
-        from ${sql.raw(table)} t join ${coordinatesOf(of)} on ${SAME_COORDINATES}`);
-    for (const row of rows) records.set(nameOf({ ...row, table }), recordOf(row));
-  }
-  const events = new Map<Item, Decoded>();
-  for (const item of items) {
-    const record = records.get(nameOf(item));
-    if (record !== undefined) events.set(item, decode(item, record));
-  }
-  return events;
-}
-
-/** A record as it stands in the tables. */
-export function recordOf({ offset, key, value, headers, recordMs }: StoredRecord & { offset: string }): SourceRecord {
-  const pairs = JSON.parse(headers) as [string, string | null][];
-  return {
-    offset: BigInt(offset),
-    timestampMs: Number(recordMs),
-    key,
-    value,
-    headers: pairs.map(([name, text]) => [
-      Buffer.from(name, 'base64').toString(),
-      text === null ? null : Buffer.from(text, 'base64'),
-    ]),
-  };
-}
-
-function coordinatesOf(items: readonly Item[]): SQL {
-  const list = items.map(({ topic, partition, generation, offset }) => ({
-    topic,
-    partition,
-    generation,
-    offset: String(offset),
-  }));
-  return sql`json_to_recordset(${JSON.stringify(list)}::text::json) as r(topic text, partition int, generation smallint, "offset" bigint)`;
-}
-const SAME_COORDINATES = sql.raw(
-  't.topic = r.topic collate "C" and t.partition = r.partition and t.generation = r.generation and t."offset" = r."offset"',
-);
-
-function deleteWaiting(items: readonly Item[]): SQL {
-  return sql`delete from waiting t using ${coordinatesOf(items)} where ${SAME_COORDINATES}`;
-}
-function resolveDeadLetters(items: readonly Item[]): SQL {
-  return sql`update dead_letters t set status = 'resolved', settled_at = now() from ${coordinatesOf(items)}
-              where ${SAME_COORDINATES} and t.status = 'redriving'`;
-}
-function reopenDeadLetter(item: Item, buried: Buried): SQL {
-  const { event, code, stage, class: errorClass, message, blocks, userId } = buried;
-  // As much as could be read this time: the tallies take from the type that stands here.
-  return sql`update dead_letters t
-                set status = 'open', forced = false, attempts = attempts + 1, last_failed_at = now(), code = ${code}, stage = ${stage},
-                    class = ${errorClass}, message = ${message}, blocks = ${blocks}, type = ${event.type},
-                    dialect = ${event.dialect}, event_id = ${event.eventId}, user_id = coalesce(t.user_id, ${userId})
-               from ${coordinatesOf([item])} where ${SAME_COORDINATES} and t.status = 'redriving'`;
-}
-
-/** Rows of their own, spread over 16, so that drains do not wait for each other or for a partition's fence. */
-export function addTallies(id: string, tallies: Tallies): SQL {
-  const partition = (createHash('sha256').update(id).digest()[0] as number) % 16;
-  return sql`insert into positions (topic, partition, next_offset, first_offset, cluster_id, tallies)
-             values (${REDRIVE_TOPIC}, ${partition}::int, 0, 0, '', ${JSON.stringify(tallies)}::text::jsonb)
-                 on conflict (topic, partition) do update set tallies = ${mergedTallies(tallies)}, updated_at = clock_timestamp()`;
 }

@@ -6,9 +6,11 @@
 //     so at one moment.
 // Y2  What a newer machine wrote is counted, not compared: this code does not know what it means.
 // Y3  What a row counts as waiting may be behind for a moment: an event that was put to wait while its user was created elsewhere is
-//     not in it until the drain comes, at the latest the sweep, every 10 s. So where nothing else differs it is looked at again.
+//     not in it until the drain comes, at the latest the sweep, every 10 s. So where nothing else differs it is looked at again,
+//     however many there are.
 // Y4  Customers and partitions are looked at as a whole or not at all: a part of the users says nothing about them.
 import type postgres from 'postgres';
+import { arrayText } from '../db/array.ts';
 import { MACHINE, type Machine } from '../machines/index.ts';
 import type { EventType } from './events.ts';
 import { differencesOfRow, differencesOfStep, fold, type Refolded, type Step } from './fold.ts';
@@ -68,11 +70,14 @@ export type VerifyOptions = {
   /** How long a row may be behind in what it counts as waiting (Y3). */
   patienceMs?: number;
   stepsPerPage?: number;
+  /** Of those that are behind so many are remembered before they are looked at again. */
+  mostBehind?: number;
 };
 
 /** Reads all that is selected, and compares. Throws what Postgres throws. */
 export async function verify(sql: postgres.Sql, selection: Selection, options: VerifyOptions = {}): Promise<Verified> {
   const { machine = MACHINE, tell = () => {}, progress = () => {}, signal, stepsPerPage } = options;
+  const { mostBehind = MOST_BEHIND } = options;
   const sums: Verified = {
     ...{ users: 0, steps: 0, equal: 0, differing: 0, newer: 0 },
     ...{ customers: null, partitions: null, interrupted: false },
@@ -84,7 +89,7 @@ export async function verify(sql: postgres.Sql, selection: Selection, options: V
       tell({ what: 'user', userId, ...difference });
     }
   };
-  const behind: string[] = [];
+  let behind: string[] = [];
   for await (const page of readHistories(sql, selection, stepsPerPage === undefined ? {} : { stepsPerPage })) {
     for (const user of page) {
       sums.users++;
@@ -94,11 +99,15 @@ export async function verify(sql: postgres.Sql, selection: Selection, options: V
       }
       sums.steps += user.steps.length;
       const difference = differencesOfUser(user, machine);
-      if (difference !== undefined && isBehind(difference) && behind.length < MOST_BEHIND) behind.push(user.userId);
+      if (difference !== undefined && isBehind(difference)) behind.push(user.userId);
       else count(user.userId, difference);
     }
     progress(sums);
     if (signal?.aborted) break;
+    if (behind.length >= mostBehind) {
+      await lookAgain(sql, behind, options, count);
+      behind = [];
+    }
   }
   await lookAgain(sql, behind, options, count);
   if (signal?.aborted) return { ...sums, interrupted: true };
@@ -115,7 +124,8 @@ type Count = (userId: string, difference: UserDifference | undefined) => void;
 /** Beyond the sweep of the drains, every 10 s. */
 const PATIENCE_MS = 12_000;
 const LOOK_EVERY_MS = 500;
-const MOST_BEHIND = 1_000;
+/** Ids of users (P6). Where all of a million users were behind for good, the patience were needed ten times. */
+const MOST_BEHIND = 100_000;
 
 /** Counts each of these users when it is not behind any more, or the patience is over (Y3). */
 async function lookAgain(
@@ -127,15 +137,35 @@ async function lookAgain(
   const deadline = performance.now() + patienceMs;
   for (let left = behind; left.length > 0; ) {
     const isLast = signal?.aborted || performance.now() >= deadline;
+    const miscounted = await readMiscounted(sql, left);
     const still: string[] = [];
     for (const userId of left) {
-      const difference = await lookAt(sql, userId, machine);
+      const difference = miscounted.has(userId) ? BEHIND : await lookAt(sql, userId, machine);
       if (!isLast && difference !== undefined && isBehind(difference)) still.push(userId);
       else count(userId, difference);
     }
     left = still;
     if (left.length > 0) await sleep(LOOK_EVERY_MS, signal);
   }
+}
+
+const BEHIND: UserDifference = { missing: null, fields: ['waiting'], steps: 0, first: null };
+const USERS_PER_QUERY = 5_000;
+
+/** Those of them whose rows count something else than what waits. */
+async function readMiscounted(sql: postgres.Sql, userIds: readonly string[]): Promise<Set<string>> {
+  const miscounted = new Set<string>();
+  for (let at = 0; at < userIds.length; at += USERS_PER_QUERY) {
+    const ids = arrayText(userIds.slice(at, at + USERS_PER_QUERY));
+    const rows = await sql<{ userId: string }[]>`
+      select user_id as "userId" from users u
+       where user_id = any(${ids}::text::text[])
+         and waiting <> (select count(*) from waiting w where w.user_id = u.user_id)
+                      + (select count(*) from dead_letters d
+                          where d.user_id = u.user_id and d.blocks and d.status in ('open', 'redriving'))`;
+    for (const { userId } of rows) miscounted.add(userId);
+  }
+  return miscounted;
 }
 
 /** Does no more differ than its count of what waits? */

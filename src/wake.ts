@@ -95,13 +95,9 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   }
 
   async function eachWaitingFor(customerId: string): Promise<void> {
-    for (let after = ''; !stopping; ) {
-      const found = await db.execute<{ userId: string }>(sql`
-        select distinct user_id as "userId" from waiting where customer_id = ${customerId} and user_id > ${after}
-         order by user_id limit ${ASK}`);
-      await drainAll(found.map(({ userId }) => userId));
-      if (found.length < ASK) return;
-      after = found.at(-1)?.userId as string;
+    for await (const userIds of usersToBeCreated(db, customerId)) {
+      if (stopping) return;
+      await drainAll(userIds);
     }
   }
 
@@ -178,13 +174,28 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
 /** In portions: the users of a customer that have events waiting, and those whose creation waits for it. For a hold on it that
  *  ended; of a customer that was just created only the latter can be there. */
 export async function* usersWaitingFor(db: Db | Tx, customerId: string): AsyncGenerator<string[]> {
+  yield* usersToBeCreated(db, customerId);
+  // In slices of all that waits: no index leads from a customer to its users.
+  for (let after = ''; ; ) {
+    const [slice] = await db.execute<{ last: string | null; userIds: string[] }>(sql`
+      select max(w.user_id) as last, coalesce(json_agg(w.user_id order by w.user_id) filter (where u.customer_id = ${customerId}
+               and not exists (select from waiting c where c.customer_id = ${customerId} and c.user_id = w.user_id)), '[]') as "userIds"
+        from (select distinct user_id
+                from (select user_id from waiting where user_id > ${after} order by user_id limit ${SWEEP_ROWS}::int) slice) w
+        left join users u on u.user_id = w.user_id`);
+    if (slice === undefined || slice.last === null) return;
+    for (let at = 0; at < slice.userIds.length; at += ASK) yield slice.userIds.slice(at, at + ASK);
+    after = slice.last;
+  }
+}
+
+/** In portions: those whose creation waits for this customer. */
+export async function* usersToBeCreated(db: Db | Tx, customerId: string): AsyncGenerator<string[]> {
   for (let after = ''; ; ) {
     const rows = await db.execute<{ userId: string }>(sql`
-      select distinct w.user_id as "userId"
-        from waiting w left join users u on u.user_id = w.user_id
-       where w.user_id > ${after} and (w.customer_id = ${customerId} or u.customer_id = ${customerId})
-       order by w.user_id limit ${ASK}::int`);
-    yield rows.map(({ userId }) => userId);
+      select distinct user_id as "userId" from waiting where customer_id = ${customerId} and user_id > ${after}
+       order by user_id limit ${ASK}::int`);
+    if (rows.length > 0) yield rows.map(({ userId }) => userId);
     if (rows.length < ASK) return;
     after = rows.at(-1)?.userId as string;
   }

@@ -2,7 +2,7 @@
 //
 // Owns:          progress, ctrl-C, and the words about a job's end. Does not own: what a step does, its row (src/jobs.ts).
 import type { Command } from 'commander';
-import type { Job } from '../jobs.ts';
+import type { Job, JobKind } from '../jobs.ts';
 import type { Settlement, Sums } from '../settle.ts';
 import { limit, rowId } from './arguments.ts';
 import { inOneLine, inWords } from './audit.ts';
@@ -80,12 +80,16 @@ function registerResume(group: Command): void {
     .command('resume')
     .description('goes on with a job from where it was interrupted')
     .argument('<id>', 'the number that `list` shows', rowId)
+    .option('--actor <name>', 'who does it (default: the user of this system)')
     .addHelpText('after', examples('jobs resume 18'))
     .action(
-      act(({ out, database }, id: string) =>
+      act(({ out, database }, id: string, { actor }: { actor?: string }) =>
         database(async (at) => {
-          const job = await jobOf(at.db, id);
-          if (job.state !== 'running') throw new Failure(`Job ${id} is ${job.state}: nothing to resume.`);
+          const [{ resumeJob }, { actorOf }] = await Promise.all([import('../jobs.ts'), import('./connection.ts')]);
+          const { state, kind } = await jobOf(at.db, id);
+          if (kind === 'rebuild') throw doesNotGoOn({ id, kind });
+          const job = await resumeJob(at.db, Number(id), actorOf(actor));
+          if (job === undefined) throw new Failure(`Job ${id} is ${state}: nothing to resume.`);
           return await runJob(at, out, job);
         }),
       ),
@@ -182,7 +186,11 @@ async function carryOn(at: At, job: Job, watching: Watching): Promise<Ended> {
     const { job: ended, failed } = await runMigration(at.db, draining.saver, job, watching);
     return { job: ended, failed };
   }
-  throw new Failure(`Job ${job.id} is a ${job.kind}, which does not go on like this: start it again.`);
+  throw doesNotGoOn(job);
+}
+
+function doesNotGoOn({ id, kind }: { id: number | string; kind: JobKind }): Failure {
+  return new Failure(`Job ${id} is a ${kind}, which does not go on like this: start it again.`);
 }
 
 /** Runs a job from where it is, until its end or ctrl-C. Returns the exit code. */

@@ -4,7 +4,9 @@
 // Does not own:  what becomes of a row, the passes, the swap (src/rebuild.ts).
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
-import type { Chosen, Owner, RebuiltAll, Sums, Told } from '../rebuild.ts';
+import type { Chosen } from '../rebuild.ts';
+import type { Owner, RebuiltAll, Told } from '../rebuild-all.ts';
+import type { Sums } from '../rebuilt.ts';
 import { act, EXIT, examples, Failure, type Run } from './command.ts';
 import { confirm } from './confirm.ts';
 import type { At } from './connection.ts';
@@ -129,19 +131,20 @@ async function rebuildChosen(
 
 /** How many rows, how many of them otherwise, in what, and whose for example. */
 function inWords(sums: Sums, isDry: boolean): string {
-  const { looked, changed, made, gone, refused, examples } = sums;
+  const { looked, changed, made, gone, refused, newer, examples } = sums;
   const would = isDry ? 'would be ' : '';
   const parts = [
     `${plural(looked, 'user')} looked at`,
-    ...(changed + made + gone + refused === 0 ? ['all rows are what their history says'] : []),
+    ...(changed + made + gone + refused + newer === 0 ? ['all rows are what their history says'] : []),
     ...(changed > 0 ? [`${count(changed)} ${would}changed`] : []),
     ...(made > 0 ? [`${count(made)} missing ${would}made`] : []),
     ...(gone > 0 ? [`${count(gone)} without a history ${would}removed`] : []),
     ...(refused > 0 ? [`${count(refused)} left as they are: this machine does not take their history whole`] : []),
+    ...(newer > 0 ? [`${count(newer)} left as they are: a newer machine wrote them, and --newer takes them back`] : []),
   ];
   const shown = Object.fromEntries(
     Object.entries(examples).map(([name, ids]) => {
-      const n = sums.fields[name] ?? sums[name as 'made' | 'gone' | 'refused'];
+      const n = sums.fields[name] ?? sums[name as 'made' | 'gone' | 'refused' | 'newer'];
       return [name, `${count(n)}: ${ids.map(quoted).join(' ')}${n > ids.length ? ' …' : ''}`];
     }),
   );
@@ -151,7 +154,7 @@ function inWords(sums: Sums, isDry: boolean): string {
 // --- all users -------------------------------------------------------------------------------------------------------
 
 async function rebuildTable(out: Output, at: At, { who, stopping }: Deciding): Promise<number> {
-  const { rebuildAll } = await import('../rebuild.ts');
+  const { rebuildAll } = await import('../rebuild-all.ts');
   const { signal } = stopping;
   const watch = await watching(out, at);
   const done = await inOwnWords(rebuildAll(ownerAt(at), { who, signal, told: watch.told }).finally(watch.end));
@@ -172,7 +175,7 @@ function tableInWords({ users, passes, again, lockMs, tallies }: RebuiltAll): st
 }
 
 async function rehearse(out: Output, at: At, { who, stopping }: Deciding): Promise<number> {
-  const { rehearseAll } = await import('../rebuild.ts');
+  const { rehearseAll } = await import('../rebuild-all.ts');
   const watch = await watching(out, at);
   const sums = await rehearseAll(ownerAt(at), { who, signal: stopping.signal, told: watch.told }).finally(watch.end);
   if (sums === undefined) return interrupted(out, stopping);

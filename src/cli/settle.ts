@@ -9,7 +9,7 @@ import type { Db } from '../../db/client.ts';
 import type { Job } from '../jobs.ts';
 import type { Draining } from '../redrive.ts';
 import type { WaitingReason } from '../run.ts';
-import type { Filter, Settlement, Sums } from '../settle.ts';
+import type { Filter, Rehearsed, Settlement, Sums } from '../settle.ts';
 import { oneOf } from './arguments.ts';
 import { inOneLine } from './audit.ts';
 import { act, EXIT, examples, Failure } from './command.ts';
@@ -158,7 +158,6 @@ async function giveUp(at: At, out: Output, given: Filter, options: Discarding): 
 
 type Local = Draining & { db: Db };
 type Rehearsing = { who: string; tell(each: Settlement): void; signal: AbortSignal };
-type Rehearsed = { matched: number } & Sums;
 
 /** One of the three things that can be done. */
 type Act = {
@@ -239,7 +238,7 @@ function showDiscarded(out: Output, { id, userId }: Settlement, { others }: Sums
 /** What would become of each, one by one, and the sums. Ends with the code that the act itself would end with. */
 async function rehearse(draining: Local, out: Output, who: string, act: Act): Promise<number> {
   const stopping = stopOnSignals(out.say);
-  const { matched, outcomes, others } = await act.rehearse(draining, {
+  const { matched, outcomes, others, more } = await act.rehearse(draining, {
     who,
     signal: stopping.signal,
     tell: (each) =>
@@ -256,6 +255,7 @@ async function rehearse(draining: Local, out: Output, who: string, act: Act): Pr
       ...(n === 0
         ? []
         : [`${plural(n, 'other event')} would go with ${matched === 1 ? 'it' : 'them'}: ${sumsInWords(others)}`]),
+      ...(more ? ['of a user or a customer with very much only the first 2,000 events were tried'] : []),
       'nothing was written',
     ].join(' · '),
   );

@@ -366,6 +366,28 @@ describe('interrupted', () => {
     expect(await world.sql`select user_id, rev::int as rev from users order by 1`).toEqual(revs);
   });
 
+  test('resumed, its numbers are those of the whole job; who went which way is told of the last run alone', async ({
+    world,
+  }) => {
+    const { ids } = await populate(world, 2_500);
+    await world.sql`update users set name = 'Poison' where user_id in ('u0001', 'u2001')`;
+    await age(world);
+    const stopping = new AbortController();
+    const job = await startMigration(world.db, 'ann');
+    const first = await runMigration(world.db, saver, job, { step: () => stopping.abort(), signal: stopping.signal });
+    expect(first).toMatchObject({ job: { state: 'running', done: 1_000, failed: 1 }, failed: ['u0001'] });
+    const second = await runMigration(world.db, saver, (await readJob(world.db, job.id)) as Job, {});
+    expect(second).toMatchObject({ job: { state: 'done', done: 2_500, failed: 2 }, failed: ['u2001'] });
+    expect(second.changes.reduce((sum, { users }) => sum + users, 0)).toBe(ids.length - 1_000);
+    const [audit] = await world.sql`select result from audit where job_id = ${job.id}`;
+    expect(audit?.result).toEqual({ state: 'done', done: 2_500, failed: 2 });
+    await world.sql`update users set name = 'Ada', machine_version = ${VERSION} where name = 'POISON'`;
+    await world.sql`
+      insert into positions (topic, partition, next_offset, first_offset, cluster_id, tallies)
+      values ('#redrive', ${aged++}, 0, 0, '', '{"state|enabled": -2, "state|active": 2}')`;
+    await world.sql`update users set state = 'active' where state = 'enabled'`;
+  });
+
   test('cancelled by somebody: its next step does nothing, what was done stays done', async ({ world }) => {
     await populate(world, 1_100);
     await age(world);
@@ -430,6 +452,27 @@ describe('a rehearsal', () => {
       { who: 'ann', verb: 'migrate', dry_run: true, result: found },
     ]);
     await world.sql`update users set name = 'ADA' where user_id = 'u0002'`;
+    await migrate(world);
+  });
+});
+
+describe('a rehearsal that is interrupted', () => {
+  test('says so in its audit row; one that came to its end does not', async ({ world }) => {
+    await populate(world, 1_500);
+    await age(world);
+    const stopping = new AbortController();
+    const step = (users: number) => users === 1_000 && stopping.abort();
+    const rehearsed = await rehearseMigration(world.db, 'ann', { step, signal: stopping.signal });
+    expect(rehearsed).toMatchObject({ users: 1_000, interrupted: true });
+    const late = new AbortController();
+    const lateStep = (users: number) => users === 1_500 && late.abort();
+    await rehearseMigration(world.db, 'ann', { step: lateStep, signal: late.signal });
+    const audit = await world.sql`
+      select result ->> 'users' as users, result -> 'interrupted' as interrupted from audit order by id`;
+    expect([...audit]).toEqual([
+      { users: '1000', interrupted: true },
+      { users: '1500', interrupted: null },
+    ]);
     await migrate(world);
   });
 });

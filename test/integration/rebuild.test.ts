@@ -3,7 +3,8 @@ import type postgres from 'postgres';
 import { describe, expect, onTestFinished } from 'vitest';
 import { migrate, openDatabase } from '../../db/client.ts';
 import { MACHINE, type Machine } from '../../machines/index.ts';
-import { type Owner, rebuildAll, rebuildSome, rehearseAll, type Told } from '../../src/rebuild.ts';
+import { rebuildSome } from '../../src/rebuild.ts';
+import { type Owner, rebuildAll, rehearseAll, type Told } from '../../src/rebuild-all.ts';
 import { type Program, runProgram } from '../support/program.ts';
 import {
   type Arrival,
@@ -164,6 +165,25 @@ describe('damage is repaired', () => {
     ]);
     await rebuildAll(owner, WHO);
     expect(await world.digest()).toEqual(before);
+  });
+});
+
+describe('interrupted', () => {
+  test.for([true, false])('of some users, its audit row says so; rehearsed: %s', async (dryRun, { world }) => {
+    await fed(world);
+    const { db } = ownerOf(world);
+    await world.sql`update users set customer_id = 'c1'`;
+    await world.sql`
+      insert into users select x.* from users u, generate_series(1, 600) n,
+             jsonb_populate_record(u, jsonb_build_object('user_id', 'x' || n)) x where u.user_id = 'u7'`;
+    const stopping = new AbortController();
+    const step = () => stopping.abort();
+    const sums = await rebuildSome(db, SAVER, { customer: 'c1' }, { ...WHO, dryRun, step, signal: stopping.signal });
+    expect(sums).toMatchObject({ looked: 500, interrupted: true });
+    expect(await rebuildSome(db, SAVER, { customer: 'c1' }, { ...WHO, dryRun })).not.toHaveProperty('interrupted');
+    const audit = await world.sql`select result -> 'interrupted' as interrupted from audit order by id`;
+    expect([...audit]).toEqual([{ interrupted: true }, { interrupted: null }]);
+    await rebuildAll(ownerOf(world), WHO);
   });
 });
 
@@ -528,6 +548,38 @@ describe('another machine', () => {
     expect(await rebuildAll(owner, { ...WHO, machine })).toMatchObject({ changed: 1 });
     await states();
     await rebuildAll(owner, WHO);
+  });
+
+  test('that was newer keeps its rows, unless they are asked for', async ({ world }) => {
+    await fed(world);
+    await world.sql`update users set state = 'frozen', machine_version = 99 where user_id in ('u1', 'w2')`;
+    await world.sql`
+      update positions set tallies = tallies || jsonb_build_object('state|frozen', 2) ||
+             (select jsonb_object_agg('state|' || to_state, (tallies ->> ('state|' || to_state))::int - n)
+                from (select to_state, count(*)::int as n from (select distinct on (user_id) to_state from history where user_id in ('u1', 'w2')
+                       order by user_id, version desc) last group by 1) was)
+       where partition = 0 and topic = ${TOPIC}`;
+    const before = await world.digest();
+    const owner = ownerOf(world);
+    const kept = { changed: 0, made: 0, gone: 0, refused: 0 };
+    for (const dryRun of [true, false]) {
+      const options = { ...WHO, dryRun };
+      expect(await rebuildSome(owner.db, SAVER, { user: 'u1' }, options)).toMatchObject({
+        looked: 1,
+        newer: 1,
+        ...kept,
+      });
+      const [{ customer_id } = { customer_id: '' }] =
+        await world.sql`select customer_id from users where user_id = 'u1'`;
+      expect(await rebuildSome(owner.db, SAVER, { customer: customer_id }, options)).toMatchObject({
+        newer: 1,
+        ...kept,
+      });
+    }
+    expect(await rehearseAll(owner, WHO)).toMatchObject({ newer: 2, ...kept, examples: { newer: ['u1', 'w2'] } });
+    expect(await rebuildAll(owner, WHO)).toMatchObject({ newer: 2, ...kept });
+    expect(await world.digest()).toEqual(before);
+    expect(await rebuildSome(owner.db, SAVER, { newer: true }, WHO)).toMatchObject({ looked: 2, changed: 2, newer: 0 });
   });
 
   test('that was newer: its rows come back, and what waited for it goes', async ({ world }) => {

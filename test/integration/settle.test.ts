@@ -352,6 +352,25 @@ describe('events that wait', () => {
     expect([...(await world.sql`select user_id, waiting from users`)]).toEqual([{ user_id: 'u3', waiting: 0 }]);
   });
 
+  test('are given up while their user is being created: it is not left counting what does not wait', async ({
+    world,
+  }) => {
+    const { source } = await world.service();
+    world.log.append(moved('u1', 'ACTIVE'));
+    await source.drain();
+    expect(await countWaiting(world.db, { user: 'u1' })).toEqual({ events: 1, users: 1 });
+    world.log.append(created('u1'));
+    const block = await world.blockSaves('user-events');
+    const saving = source.drain();
+    await block.reached(); // it has read that one waits
+    expect((await giveUp(world, { user: 'u1' })).outcomes).toEqual({ discarded: 1 });
+    await block.release();
+    await saving;
+    await until(async () =>
+      expect([...(await world.sql`select user_id, waiting from users`)]).toEqual([{ user_id: 'u1', waiting: 0 }]),
+    );
+  });
+
   test('a drain that releases them meanwhile and the discard agree: each ends in one place', async ({ world }) => {
     await waitingForNobody(world, 20);
     await release(world.db, { kind: 'user', id: 'u3', byWhom: 'ops' });

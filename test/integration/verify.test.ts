@@ -13,7 +13,7 @@ import {
   userCreated,
   userDeleted,
 } from '../support/records.ts';
-import { createWorld, test, type World } from '../support/world.ts';
+import { createWorld, test, until, type World } from '../support/world.ts';
 
 // Events
 
@@ -100,6 +100,22 @@ describe('a count of what waits that is behind', () => {
     await world.sql`update users set waiting = 0`;
   });
 
+  test('is no difference either where more are behind than are remembered', async ({ world }) => {
+    const { source } = await world.service();
+    world.log.append(...Array.from({ length: 9 }, (_, n) => created(`u${n}`)));
+    await source.drain();
+    await world.sql`update users set waiting = 1`;
+    let pages = 0;
+    const catchUp = () => {
+      if (++pages === 1) void world.sql`update users set waiting = 0 where user_id <> 'u5'`.execute();
+    };
+    const options = { patienceMs: 3_000, mostBehind: 2, stepsPerPage: 3, progress: catchUp };
+    const { sums, differences } = await told(world, {}, options);
+    expect(differences).toMatchObject([{ userId: 'u5', fields: ['waiting'] }]);
+    expect(sums).toMatchObject({ users: 9, equal: 8, differing: 1 });
+    await world.sql`update users set waiting = 0`;
+  });
+
   test('is told at once where the reading is interrupted', async ({ world }) => {
     const { source } = await world.service();
     world.log.append(created('u1'));
@@ -116,6 +132,34 @@ describe('a count of what waits that is behind', () => {
     expect(differences).toMatchObject([{ userId: 'u1', fields: ['waiting'] }]);
     expect(sums).toMatchObject({ differing: 1, interrupted: true, customers: null });
     await world.sql`update users set waiting = 0`;
+  });
+});
+
+describe('while another table takes the place of `users`', () => {
+  test('no user has no row, though it was written since the reading began', async ({ world }) => {
+    const { source } = await world.service();
+    world.log.append(created('u1'), created('u2'));
+    await source.drain();
+    // As a rebuild swaps them, with rows that it has written under its lock.
+    const locked = Promise.withResolvers<void>();
+    const swapping = world.sql.begin(async (sql) => {
+      await sql`create table users_rebuilt (like users including all)`;
+      await sql`lock table users in access exclusive mode`;
+      locked.resolve();
+      await until(async () => {
+        const waiting = await world.sql`
+          select 1 from pg_locks where relation = 'users'::regclass::oid and not granted and database = (select oid from pg_database where datname = current_database())`;
+        expect(waiting).not.toHaveLength(0);
+      });
+      await sql`insert into users_rebuilt select * from users`;
+      await sql`drop table users`;
+      await sql`alter table users_rebuilt rename to users`;
+    });
+    await locked.promise;
+    const { sums, differences } = await told(world);
+    await swapping;
+    expect(differences).toEqual([]);
+    expect(sums).toMatchObject({ users: 2, equal: 2 });
   });
 });
 

@@ -1,0 +1,106 @@
+// redrive-one.ts — a dead letter that is no user's: whose it turns out to be, or what becomes of it by itself.
+//
+// Owns:          the transaction of one. Does not own: those of users, which their drain settles in its order (redrive.ts).
+import { sql } from 'drizzle-orm';
+import type { Tx } from '../db/client.ts';
+import { addTallies } from './add-tallies.ts';
+import { buryPoison, buryUnreadable } from './bury.ts';
+import { classify } from './errors.ts';
+import type { UserEvent } from './events.ts';
+import { readCustomers } from './load.ts';
+import { isoTime, putCustomer } from './put.ts';
+import {
+  COORDINATES,
+  type Item,
+  itemOf,
+  recordOf,
+  reopenDeadLetter,
+  resolveDeadLetters,
+  type StoredItem,
+  type StoredRecord,
+} from './queue.ts';
+import { type Draining, expectAll, takeFrom, transaction } from './redrive.ts';
+import type { Result } from './run.ts';
+import { inOrder, send, write } from './save.ts';
+import { add, type Tallies, tallyResult } from './tallies.ts';
+
+/** Redrives a dead letter that stays nobody's, unreadable as before, or is a customer's event. Returns what became of it. Undefined:
+ *  it is not up for a redrive, or it is a user's, whose drain settles it: that may have come out just now, and is written down. */
+export async function redriveDeadLetter(draining: Draining, id: number): Promise<Result | undefined> {
+  try {
+    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id));
+  } catch (error) {
+    const { class: what, code } = classify(error);
+    if (what !== 'poison') throw error;
+    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id, code)); // R3
+  }
+}
+
+/** Whose event a dead letter is, where it was not understood when it died and is now: written down, for its place in that user's
+ *  order. Undefined: still nobody's, or a customer's. */
+export async function recogniseDeadLetter(draining: Draining, id: number): Promise<string | undefined> {
+  return await transaction(draining.db, async (tx) => {
+    const found = await readDeadLetter(tx, id, ['open', 'redriving']);
+    if (found === undefined) return undefined;
+    const item = itemOf(found);
+    const event = draining.decode(item, recordOf(found));
+    if (event.outcome === 'dead' || event.type === 'CUSTOMER_CREATED') return undefined;
+    if (found.userId === null || found.type === null) await recognise(draining, tx, id, item, event);
+    return event.userId;
+  });
+}
+
+type FoundDeadLetter = StoredItem & StoredRecord & { userId: string | null };
+async function readDeadLetter(tx: Tx, id: number, statuses: readonly string[]): Promise<FoundDeadLetter | undefined> {
+  const [found] = await tx.execute<FoundDeadLetter>(sql`
+      select ${COORDINATES}, key, coalesce(edited_value, value) as value, headers::text as headers, record_ms as "recordMs",
+             'dead_letters' as table, type, code, blocks, forced, status, 0 as "atMs", 0 as bytes, user_id as "userId"
+        from dead_letters where id = ${id}::bigint and status = any(${sql.param(statuses)}::text[]) for update`);
+  return found;
+}
+
+async function redriveOne(draining: Draining, tx: Tx, id: number, refused?: string): Promise<Result | undefined> {
+  const found = await readDeadLetter(tx, id, ['redriving']);
+  if (found === undefined) return undefined;
+  const item = itemOf(found);
+  const event = draining.decode(item, recordOf(found));
+  if (event.outcome === undefined && event.type !== 'CUSTOMER_CREATED') {
+    // Edited since somebody looked whose it is.
+    if (found.userId === null || found.type === null) await recognise(draining, tx, id, item, event);
+    return undefined;
+  }
+  if (found.userId !== null && event.type !== 'CUSTOMER_CREATED') return undefined;
+
+  const tallies: Tallies = {};
+  takeFrom(tallies, item);
+  if (event.outcome === 'dead' || refused !== undefined) {
+    const result =
+      event.outcome === 'dead' ? buryUnreadable(event, null) : buryPoison(event, refused as string, undefined);
+    tallyResult(tallies, result, 1);
+    await tx.execute(reopenDeadLetter(item, result));
+    if (!draining.rehearsed) await tx.execute(addTallies(String(id), tallies));
+    return result;
+  }
+  const row = (await readCustomers(tx, { customers: [event] })).get(event.customerId);
+  const { row: next, settled } = putCustomer(row, event);
+  tallyResult(tallies, settled, 1);
+  const customers = [{ row: { ...next, rev: (row?.rev ?? 0) + 1 }, readRev: row?.rev ?? null }];
+  await inOrder([
+    ...write(tx, draining.saver, { results: [settled], users: [], customers }),
+    expectAll(send(tx, resolveDeadLetters([item])), 1),
+    ...(draining.rehearsed ? [] : [send(tx, addTallies(event.customerId, tallies))]),
+  ]);
+  return settled;
+}
+
+/** What could not be read when it died can be now: whose it is and what, for its place in the user's order. */
+async function recognise({ rehearsed }: Draining, tx: Tx, id: number, item: Item, event: UserEvent): Promise<void> {
+  await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
+                                event_id = ${event.eventId}, occurred_at = ${isoTime(event)}::timestamptz
+                          where id = ${id}::bigint`);
+  if (rehearsed) return;
+  const tallies: Tallies = {};
+  takeFrom(tallies, { ...item, code: null });
+  add(tallies, `event|${event.type}|dead`, 1);
+  await tx.execute(addTallies(event.userId, tallies));
+}
