@@ -42,19 +42,31 @@ export const Session = Type.Object({
 
 const Point = Type.Object({ x: Type.Number(), y: Type.Number() });
 const Box = { x: Type.Number(), y: Type.Number(), width: Type.Number(), height: Type.Number() };
-/** Lengths are px at scale 1; a label's box is its upper left corner. One edge for each pair of states (machines/picture.ts). */
+/** A written line, in letters of 11 px. `x`: its begin in a state, its middle on an edge; `y`: its baseline. `transitions`: what
+ *  it stands for; several where it is drawn once for a group, none where it goes on from the line above. */
+const Line = Type.Object({ text: Text, x: Type.Number(), y: Type.Number(), transitions: Type.Array(Text) });
+/** Lengths are px at scale 1; a box's x and y are its upper left corner. A transition that changes nothing is in no line; every
+ *  other one is in exactly one. */
 export const Geometry = Type.Object({
   direction: Type.Union([Type.Literal('LR'), Type.Literal('TB')]),
   width: Type.Number(),
   height: Type.Number(),
-  states: Type.Array(Type.Object({ id: Text, ...Box })),
+  /** The dot from which an arrow leads to the initial state. */
+  start: Type.Object({ x: Type.Number(), y: Type.Number(), radius: Type.Number(), points: Type.Array(Point) }),
+  /** `lines`: what changes the user and not the state, written in the lower part of the box; above them, 48 px are free for the
+   *  name and whatever belongs to it. */
+  states: Type.Array(Type.Object({ id: Text, ...Box, lines: Type.Array(Line) })),
+  /** A box around states whose common transitions are drawn once, from the box's border. Its id ("*") is no state's. */
+  groups: Type.Array(Type.Object({ id: Text, title: Text, states: Type.Array(Text), ...Box })),
   edges: Type.Array(
     Type.Object({
+      /** A state or a group. */
       source: Text,
       target: Text,
       /** From the source's border over the bends to the target's border. */
       points: Type.Array(Point),
-      label: Type.Object({ ...Box, lines: Type.Array(Type.Object({ transition: Text, text: Text })) }),
+      /** Lies on the edge: its background hides the line behind it. */
+      label: Type.Object({ ...Box, lines: Type.Array(Line) }),
     }),
   ),
 });
@@ -168,7 +180,8 @@ export const Dependencies = Type.Object({
   member: Nullable(Text),
   cacheHitRate: Nullable(Type.Number()),
 });
-/** The channels of the stream; each event carries one of these, complete as far as it says. */
+/** The channels of the stream; each event carries one of these, complete as far as it says (board.ts, L2), as a part of Stats: with
+ *  `at`, when it was read. New samples come as `series`. */
 export const Channels = Type.Object({
   /** Users by state. */
   counts: Sums,
@@ -384,8 +397,10 @@ export const WaitingView = Type.Object({ ...WaitingItem.properties, content: Con
 // ---- acts -------------------------------------------------------------------------------------------------------------------
 
 const Ids = Type.Array(Type.Integer({ minimum: 1 }), { minItems: 1, maxItems: 10_000 });
-const Reason = Type.String({ minLength: 1, maxLength: 500 });
-const Id = Type.String({ minLength: 1, maxLength: 512 });
+/** Postgres can not hold the character U+0000. */
+const pattern = '^[^\\u0000]*$';
+const Reason = Type.String({ minLength: 1, maxLength: 500, pattern });
+const Id = Type.String({ minLength: 1, maxLength: 512, pattern });
 
 /** All that is given must fit. */
 export const DeadLetterFilter = Type.Object(
@@ -444,6 +459,8 @@ export const Preview = Type.Object({
   outcomes: Sums,
   /** Events that would go with them. */
   others: Sums,
+  /** That it did not get to the end, and why; null: it did. */
+  note: Nullable(Text),
   /** The first 200. */
   items: Type.Array(
     Type.Object({
@@ -488,11 +505,12 @@ export const WhatIf = Type.Object(
     events: Type.Array(
       Type.Object(
         {
-          type: Type.Union(
-            ['USER_CREATED', 'USER_STATUS_CHANGED', 'USER_ROLE_CHANGED', 'USER_DELETED'].map((type) =>
-              Type.Literal(type),
-            ),
-          ),
+          type: Type.Union([
+            Type.Literal('USER_CREATED'),
+            Type.Literal('USER_STATUS_CHANGED'),
+            Type.Literal('USER_ROLE_CHANGED'),
+            Type.Literal('USER_DELETED'),
+          ]),
           /** As a producer would send it; a missing userId, timestamp or changedBy is filled in. */
           payload: Type.Record(Text, Type.Unknown()),
         },
@@ -537,6 +555,13 @@ export const Problem = Type.Object({
 });
 
 export const pageOf = page;
+/** Lists that are always given whole. */
+const all = <T extends TSchema>(item: T) => Type.Object({ items: Type.Array(item) });
+export const Partitions = all(PartitionRow);
+export const Holds = all(HoldRow);
+export const DeadLetterGroups = all(DeadLetterGroup);
+export const WaitingGroups = all(WaitingGroup);
+
 export type Session = Static<typeof Session>;
 export type Geometry = Static<typeof Geometry>;
 export type MachineView = Static<typeof MachineView>;

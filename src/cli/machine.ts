@@ -1,9 +1,11 @@
 // machine.ts — `machine export`: the user machine for other tools, without any settings. `machine migrate`: all users saved by
 // older versions of it brought up to this one.
 import type { Command } from 'commander';
+import type { Picture } from '../../machines/picture.ts';
+import type { Direction } from '../drawing/layout.ts';
 import type { Change } from '../migrate.ts';
 import { oneOf } from './arguments.ts';
-import { act, EXIT, examples } from './command.ts';
+import { act, EXIT, examples, Failure } from './command.ts';
 import { confirm } from './confirm.ts';
 import type { At } from './connection.ts';
 import { runJob } from './jobs.ts';
@@ -11,7 +13,9 @@ import { count, type Output, plural, table } from './output.ts';
 import { createProgress } from './progress.ts';
 import { stopOnSignals } from './signals.ts';
 
-const FORMATS = ['mermaid', 'json'] as const;
+const FORMATS = ['mermaid', 'svg', 'json'] as const;
+type Format = (typeof FORMATS)[number];
+const DIRECTIONS = ['LR', 'TB'] as const satisfies readonly Direction[];
 
 export function registerMachine(program: Command): void {
   const group = program
@@ -25,23 +29,37 @@ export function registerMachine(program: Command): void {
 function registerExport(group: Command): void {
   group
     .command('export')
-    .description('its states and transitions')
-    .option('--format <format>', 'mermaid or json', oneOf(FORMATS))
-    .addHelpText('after', examples('machine export > machine.mmd', 'machine export --format json'))
+    .description('its states and transitions, as a text, a picture or data')
+    .option('--format <format>', 'mermaid (the default), svg or json', oneOf(FORMATS))
+    .option(
+      '--direction <direction>',
+      'of the svg: LR, from left to right, or TB, from top to bottom',
+      oneOf(DIRECTIONS),
+    )
+    .addHelpText('after', examples('machine export > machine.mmd', 'machine export --format svg > machine.svg'))
     .action(
-      act(async ({ out }, { format }: { format?: (typeof FORMATS)[number] }) => {
+      act(async ({ out }, { format, direction }: { format?: Format; direction?: Direction }) => {
         const { picture, toMermaid } = await import('../../machines/picture.ts');
         const drawn = picture();
         // --json alone asks for JSON; with a format it is that format's text that is asked for.
-        if ((format ?? (out.json ? 'json' : 'mermaid')) === 'mermaid') process.stdout.write(toMermaid(drawn));
+        const asked = format ?? (out.json ? 'json' : 'mermaid');
+        if (direction !== undefined && asked !== 'svg')
+          throw new Failure(`--direction is for --format svg; ${asked} has no places.`, EXIT.usage);
+        if (asked === 'mermaid') process.stdout.write(toMermaid(drawn));
+        else if (asked === 'svg') process.stdout.write(await drawing(drawn, direction));
         else out.one(drawn, () => JSON.stringify(drawn, null, 2));
         const { id, version, hash, states, transitions } = drawn;
         out.say(
           `${id} ${hash}, version ${version}: ${plural(states.length, 'state')}, ${plural(transitions.length, 'transition')}`,
         );
-        out.next('machine export --format json');
+        if (asked !== 'svg') out.next('machine export --format svg > machine.svg');
       }),
     );
+}
+
+async function drawing(drawn: Picture, direction: Direction = 'LR'): Promise<string> {
+  const [{ layout }, { toSvg }] = await Promise.all([import('../drawing/layout.ts'), import('../drawing/svg.ts')]);
+  return toSvg(drawn, await layout(drawn, direction));
 }
 
 type Options = { dryRun?: true; yes?: true; actor?: string };

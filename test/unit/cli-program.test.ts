@@ -4,7 +4,6 @@ import { addEnvFile, fromEnvFile } from '../../src/cli/env-file.ts';
 import { createProgram } from '../../src/cli/main.ts';
 import { WAITS_FOR } from '../../src/cli/settle.ts';
 import { lastPart, screen } from '../../src/cli/status.ts';
-import { maskedEvent } from '../../src/cli/users.ts';
 import { WAITING_REASONS } from '../../src/run.ts';
 
 /** Every command with the words that call it. */
@@ -134,14 +133,4 @@ describe('status on one screen', () => {
 
 test('all that an event can wait for can be asked for', () => {
   expect(WAITS_FOR).toEqual([...WAITING_REASONS]);
-});
-
-test('a field that we do not know is taken for personal', () => {
-  expect(maskedEvent({ userId: 'u', newStatus: 'ACTIVE', email: 'ada@x.io', phone: '0123', extra: { a: 1 } })).toEqual({
-    userId: 'u',
-    newStatus: 'ACTIVE',
-    email: 'a***@x.io',
-    phone: '0***',
-    extra: '***',
-  });
 });
