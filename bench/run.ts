@@ -7,6 +7,7 @@
 // To look closer: --profile <folder> (a .cpuprofile of each run: node bench/profile.ts <file>), --sql (what each statement
 // costs), --node=<option> (of the service's Node), --keep-log <file>. Nothing is then written to results.json.
 // --telemetry: instead of all that, what telemetry costs (telemetry.ts), --runs rounds; written to telemetry.json.
+// --streams: instead of all that, what open pages of the console cost (streams.ts), as long as the log lasts; written to streams.json.
 // --operate: instead of all that, how fast operators' acts are (operate.ts); written to operate.json.
 import { writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
@@ -20,11 +21,13 @@ import { type Latency, measureLatency } from './latency.ts';
 import { measureOperating, inWords as rateInWords } from './operate.ts';
 import { QUIET } from './service.ts';
 import { countStatements, statementsInWords } from './statements.ts';
+import { compareStreams, streamsInWords } from './streams.ts';
 import { compareTelemetry, inWords as telemetryInWords } from './telemetry.ts';
 import { type Figures, measure } from './throughput.ts';
 
 const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
 const OPERATE = fileURLToPath(new URL('operate.json', import.meta.url));
+const STREAMS = fileURLToPath(new URL('streams.json', import.meta.url));
 const TELEMETRY = fileURLToPath(new URL('telemetry.json', import.meta.url));
 
 const { values } = parseArgs({
@@ -40,6 +43,7 @@ const { values } = parseArgs({
     'keep-log': { type: 'string' },
     telemetry: { type: 'boolean', default: false },
     operate: { type: 'boolean', default: false },
+    streams: { type: 'boolean', default: false },
   },
 });
 
@@ -60,6 +64,7 @@ async function main(): Promise<void> {
     if (values.sql) await countStatements(servers);
     if (values.telemetry) return await measureTelemetry(servers, { ...load, sampleOneIn: 100 });
     if (values.operate) return await measureOperators(servers, load);
+    if (values.streams) return await measureStreams(servers, load);
     const records = await fill(servers, load);
     const runs: Figures[] = [];
     for (let n = 1; n <= Number(values.runs); n++) {
@@ -98,6 +103,16 @@ async function measureOperators(servers: Servers, load: EvenOptions): Promise<vo
   for (const rate of operated.rates) console.log(rateInWords(rate));
   const result = { at: new Date().toISOString(), load, ...about(servers), ...operated };
   await writeFile(OPERATE, `${JSON.stringify(result, null, 2)}\n`);
+}
+
+async function measureStreams(servers: Servers, load: EvenOptions): Promise<void> {
+  const records = await fill(servers, load);
+  const options = { records, nodeOptions: values.node };
+  const streamed = await compareStreams(servers, options, (line) => console.error(line));
+  const text = streamsInWords(streamed);
+  for (const line of text) console.log(line);
+  const result = { at: new Date().toISOString(), load, ...about(servers), text, ...streamed };
+  await writeFile(STREAMS, `${JSON.stringify(result, null, 2)}\n`);
 }
 
 /** Puts the load into `user-events`. Returns how many records that are. */

@@ -13,6 +13,7 @@ const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 
 export type Service = {
   pid: number;
+  url: string;
   sql: postgres.Sql;
   log: string;
   /** Throws, with its log, when it has ended by itself. */
@@ -60,7 +61,7 @@ export async function withService<T>(
       child.signal('SIGTERM');
       await child.ended;
     };
-    return await use({ pid: child.pid, sql, log, assertAlive, untilReady, stop });
+    return await use({ pid: child.pid, url: `http://127.0.0.1:${port}`, sql, log, assertAlive, untilReady, stop });
   } finally {
     await sql.end();
     await keeper.close();

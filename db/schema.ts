@@ -3,7 +3,7 @@
 // Ids are `collate "C"`: compared by bytes, as the machine and Redis do, and cheaper. Marks are ms since 1970 in bigint:
 // they are compared, not shown. Nothing that changes is indexed (no HOT updates otherwise); fillfactor 80 on users.
 // What Drizzle can not say (fillfactor, the append-only trigger, the view) stands in migrations/0001_rules.sql.
-// `jobs` and `audit` are operators' writes (src/jobs.ts, src/audit.ts): no batch touches them.
+// `jobs`, `audit` and `idempotency` are operators' writes (src/jobs.ts, src/audit.ts, src/api/again.ts): no batch touches them.
 import { sql } from 'drizzle-orm';
 import {
   bigint,
@@ -46,34 +46,40 @@ export const customers = pgTable('customers', {
   updatedAt: time('updated_at').notNull().defaultNow(),
 });
 
-export const users = pgTable('users', {
-  userId: id('user_id').primaryKey(),
-  customerId: id('customer_id'),
-  state: text('state').notNull(),
-  /** Counts the user's history rows: the step number of its time travel. */
-  version: integer('version').notNull(),
-  role: text('role').notNull(),
-  userType: text('user_type').notNull(),
-  isCompanyOwner: boolean('is_company_owner').notNull(),
-  sourceRole: text('source_role').notNull(),
-  email: text('email').notNull(),
-  name: text('name').notNull(),
-  statusAtMs: bigint('status_at_ms', { mode: 'number' }),
-  statusSource: id('status_source'),
-  statusOffset: long('status_offset'),
-  roleAtMs: bigint('role_at_ms', { mode: 'number' }),
-  roleSource: id('role_source'),
-  roleOffset: long('role_offset'),
-  /** The last 16 events put to the machine, 8 bytes each, oldest first: against a producer that sends twice. */
-  ring: bytes('ring').notNull(),
-  /** How many of its events wait, or block as a dead letter. */
-  waiting: integer('waiting').notNull(),
-  rev: bigint('rev', { mode: 'number' }).notNull(),
-  machineVersion: integer('machine_version').notNull(),
-  createdAt: time('created_at').notNull(),
-  updatedAt: time('updated_at').notNull().defaultNow(),
-  deletedAt: time('deleted_at'),
-});
+export const users = pgTable(
+  'users',
+  {
+    userId: id('user_id').primaryKey(),
+    customerId: id('customer_id'),
+    state: text('state').notNull(),
+    /** Counts the user's history rows: the step number of its time travel. */
+    version: integer('version').notNull(),
+    role: text('role').notNull(),
+    userType: text('user_type').notNull(),
+    isCompanyOwner: boolean('is_company_owner').notNull(),
+    sourceRole: text('source_role').notNull(),
+    email: text('email').notNull(),
+    name: text('name').notNull(),
+    statusAtMs: bigint('status_at_ms', { mode: 'number' }),
+    statusSource: id('status_source'),
+    statusOffset: long('status_offset'),
+    roleAtMs: bigint('role_at_ms', { mode: 'number' }),
+    roleSource: id('role_source'),
+    roleOffset: long('role_offset'),
+    /** The last 16 events put to the machine, 8 bytes each, oldest first: against a producer that sends twice. */
+    ring: bytes('ring').notNull(),
+    /** How many of its events wait, or block as a dead letter. */
+    waiting: integer('waiting').notNull(),
+    rev: bigint('rev', { mode: 'number' }).notNull(),
+    machineVersion: integer('machine_version').notNull(),
+    createdAt: time('created_at').notNull(),
+    updatedAt: time('updated_at').notNull().defaultNow(),
+    deletedAt: time('deleted_at'),
+  },
+  // For people who look; neither changes after the creation, so that updates stay HOT. A new user costs Postgres 13 us with them, 5
+  // without.
+  (t) => [index('users_customer').on(t.customerId, t.userId), index('users_email').on(sql`lower(${t.email})`)],
+);
 
 export const history = pgTable(
   'history',
@@ -181,6 +187,8 @@ export const deadLetters = pgTable(
     // Settled ones are the most, in time: neither a batch nor a drain may look through them.
     index('dead_letters_unsettled').on(t.userId).where(sql`status in ('open', 'redriving')`),
     index('dead_letters_redriving').on(t.id).where(sql`status = 'redriving'`),
+    // For people who look: the newest first, however many are settled.
+    index('dead_letters_open').on(t.id).where(sql`status in ('open', 'redriving')`),
     check('dead_letters_status', sql`${t.status} in ('open', 'redriving', 'resolved', 'discarded')`),
   ],
 );
@@ -210,6 +218,8 @@ export const waiting = pgTable(
     primaryKey({ columns: [t.topic, t.partition, t.generation, t.offset] }),
     index('waiting_user').on(t.userId),
     index('waiting_customer').on(t.customerId, t.userId),
+    // For people who look, and who say an event by its number.
+    index('waiting_id').on(t.id),
     check('waiting_reason', sql`${t.reason} in ('customer', 'user', 'dead-letter', 'hold', 'order', 'machine')`),
   ],
 );
@@ -271,4 +281,23 @@ export const audit = pgTable(
     jobId: bigint('job_id', { mode: 'number' }),
   },
   (t) => [index('audit_job').on(t.jobId).where(sql`job_id is not null`)],
+);
+
+/** What was answered to an act with an Idempotency-Key, for a day: whoever sends it again gets the same answer. */
+export const idempotency = pgTable(
+  'idempotency',
+  {
+    who: text('who').notNull(),
+    key: text('key').notNull(),
+    /** Method and path. */
+    route: text('route').notNull(),
+    bodyHash: text('body_hash').notNull(),
+    /** Null: it is not answered yet, or was cut off. */
+    status: integer('status'),
+    location: text('location'),
+    /** The text as it was sent: not `jsonb`, which can not hold every text. */
+    reply: text('reply'),
+    at: time('at').notNull().defaultNow(),
+  },
+  (t) => [primaryKey({ columns: [t.who, t.key] })],
 );

@@ -6,8 +6,10 @@ const TITLES: Readonly<Record<string, string>> = {
   database: 'Postgres',
   file: 'Files instead of Kafka',
   redis: 'Redis',
-  http: 'Health checks and API',
+  http: 'Health checks, API and console',
+  auth: 'Who may use the API and the console',
   log: 'Log',
+  tracing: 'Traces',
   limits: 'Limits',
   secrets: 'Secrets',
 };

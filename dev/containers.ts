@@ -71,6 +71,7 @@ async function chooseSettings(): Promise<Record<Name | 'compose', Settings>> {
     jaeger: {
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${otlpHttpPort}`,
       JAEGER_URL: `http://127.0.0.1:${jaegerPort}`,
+      JAEGER_UI_URL: `http://127.0.0.1:${jaegerPort}`, // the built one has no pages
     },
     compose: {
       ...{ KAFKA_PORT: `${kafkaPort}`, REDIS_PORT: `${redisPort}`, JAEGER_PORT: `${jaegerPort}` },

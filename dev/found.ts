@@ -59,7 +59,8 @@ export function isNewGo(text: string | undefined): boolean {
   return Number(major) > 1 || Number(minor) >= 23;
 }
 
-function onPath(program: string): string | undefined {
+/** The program of that name; undefined: none on PATH. */
+export function onPath(program: string): string | undefined {
   const folders = (process.env.PATH ?? '').split(delimiter).filter(Boolean);
   return folders.map((folder) => join(folder, program)).find(isExecutable);
 }

@@ -79,38 +79,6 @@ export function toMermaid(drawn: Picture = picture()): string {
   ].join('\n');
 }
 
-/** The same for a first look: only what leads to another state, what all live states share drawn once from a box around them,
- *  a guard's name instead of its event's. Throws where the machine has no one way in. */
-export function toBriefMermaid(drawn: Picture = picture()): string {
-  const of = (kind: string) => drawn.states.filter((state) => state.kind === kind).map(({ id }) => id);
-  const [live, finals, [initial = '']] = [of('normal'), of('final'), of('initial')];
-  const moves = drawn.transitions.filter(({ source, target }) => target !== null && target !== source);
-  const entries = moves.filter(({ source }) => source === initial);
-  const [entry] = entries;
-  if (entry === undefined || entries.length > 1) throw new Error(`${drawn.id} has ${entries.length} ways in`);
-  const isShared = ({ event, guard, target }: Picture['transitions'][number]) =>
-    guard === null &&
-    live.every((state) =>
-      moves.some((each) => each.source === state && each.event === event && each.target === target),
-    );
-  const inner = moves.filter((move) => live.includes(move.source) && !isShared(move));
-  const shared = moves.filter((move) => move.source === live[0] && isShared(move));
-  return [
-    'stateDiagram-v2',
-    '  direction LR',
-    `  [*] --> ${initial}`,
-    `  ${initial} --> live : ${entry.event}${entry.guard === null ? '' : ` [${entry.guard}]`}`,
-    '  state live {',
-    '    direction LR',
-    `    [*] --> ${entry.target}`,
-    ...inner.map(({ source, target, event, guard }) => `    ${source} --> ${target} : ${guard ?? event}`),
-    '  }',
-    ...shared.map(({ target, event }) => `  live --> ${target} : ${event}`),
-    ...finals.map((id) => `  ${id} --> [*]`),
-    '',
-  ].join('\n');
-}
-
 /** "USER_ROLE_CHANGED [sameRole] skipped", "USER_CREATED [customerKnown] / create" */
 function labelOf(branch: Branch): string {
   const guard = branch.guard ?? (branch.index > 0 ? 'else' : undefined);

@@ -62,7 +62,7 @@ export function readConfig(
   problems.push(...relations(config, need, bad));
   settleHashSecret(config, from, need, bad, problems, warnings);
   if (problems.length > 0) throw new ConfigError(problems);
-  warnings.push(...doubts(config));
+  warnings.push(...doubts(config, need));
   return freeze({
     ...config,
     database: { ...config.database, applicationName: 'customer-service' },
@@ -134,7 +134,7 @@ function secretsOf(layers: readonly Layer[]): string[] {
 // --- what must hold between values -----------------------------------------------------------------------------------
 
 function relations(
-  { kafka, database, redis, limits }: Static<typeof SCHEMA>,
+  { kafka, database, redis, limits, auth }: Static<typeof SCHEMA>,
   need: readonly Need[],
   bad: ReadonlySet<string>,
 ): Problem[] {
@@ -196,6 +196,29 @@ function relations(
   together({ DB_OWNER_USER: database.ownerUser, DB_OWNER_PASSWORD: database.ownerPassword });
   if (!need.includes('kafka')) return problems;
 
+  const { mode, viewerToken, operatorToken, oidcIssuer, oidcAudience } = auth;
+  check(
+    ['AUTH_OPERATOR_TOKEN', 'AUTH_VIEWER_TOKEN', 'AUTH_MODE'],
+    mode !== 'token' || viewerToken !== undefined || operatorToken !== undefined,
+    'this or AUTH_VIEWER_TOKEN, because AUTH_MODE is token',
+    'nothing',
+    '…',
+  );
+  check(
+    ['AUTH_OPERATOR_TOKEN', 'AUTH_VIEWER_TOKEN'],
+    viewerToken === undefined || viewerToken !== operatorToken,
+    'another one than AUTH_VIEWER_TOKEN',
+    'the same',
+    '…',
+  );
+  for (const [name, value] of Object.entries({ AUTH_OIDC_ISSUER: oidcIssuer, AUTH_OIDC_AUDIENCE: oidcAudience }))
+    check(
+      [name, 'AUTH_MODE'],
+      mode !== 'oidc' || value !== undefined,
+      'a value, because AUTH_MODE is oidc',
+      'nothing',
+      '…',
+    );
   check(
     ['DB_STATEMENT_TIMEOUT_MS', 'KAFKA_SESSION_TIMEOUT_MS'],
     database.statementTimeoutMs < kafka.sessionTimeoutMs,
@@ -248,7 +271,7 @@ function settleHashSecret(
   }
 }
 
-function doubts(config: Static<typeof SCHEMA>): string[] {
+function doubts(config: Static<typeof SCHEMA>, need: readonly Need[]): string[] {
   const remote = isRemote(config);
   const open = [
     ...(remote.kafka && !config.kafka.ssl ? ['Kafka (KAFKA_SSL)'] : []),
@@ -258,6 +281,14 @@ function doubts(config: Static<typeof SCHEMA>): string[] {
   return [
     ...(open.length > 0 ? [`Not encrypted and not on loopback: ${open.join(', ')}.`] : []),
     ...(config.log.userIds === 'plain' ? ['LOG_USER_IDS=plain: ids of users stand in the log.'] : []),
+    ...(config.auth.mode === 'none' && remote.http && need.includes('kafka')
+      ? [
+          `AUTH_MODE is none, and HTTP_HOST ${config.http.host} can be reached from other machines: health checks and metrics alone are served, no API and no console. Set AUTH_MODE to token or oidc.`,
+        ]
+      : []),
+    ...(config.auth.mode === 'oidc' && /^http:/.test(config.auth.oidcIssuer ?? '')
+      ? ['AUTH_OIDC_ISSUER is not encrypted: whoever is on the way can sign tokens.']
+      : []),
   ];
 }
 
@@ -272,7 +303,7 @@ function isRemote({ kafka, database, redis, http }: Static<typeof SCHEMA>) {
 }
 
 /** '' is nothing to reach, '/…' a socket on this machine. */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return /^(|\/.*|localhost|127(\.\d{1,3}){3}|(\[?::1\]?))$/i.test(host);
 }
 

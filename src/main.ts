@@ -2,12 +2,15 @@
 //
 // Start:  1 settings  2 HTTP (health)  3 Postgres answers, migrated  4 the source joins; batches flow
 // Stop (SIGTERM, SIGINT), 10 s as a rule, at most 14:
-//   1 no new drain starts; the source hands over no new batch, those in flight are saved and committed
-//   2 drains in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written   6 spans are sent
+//   1 no new drain or step starts; the source hands over no new batch, those in flight are saved and committed
+//   2 drains and steps of jobs in flight end   3 HTTP closes   4 Redis and Postgres close   5 the last log lines are written   6 spans are sent
 // What is cut off by a kill -9 instead is found again: the fence and the position make every step repeatable.
 import { openDatabase, type Tx } from '../db/client.ts';
 import { outside } from '../db/scope.ts';
+import { createApi } from './api/api.ts';
+import { createLive } from './api/live.ts';
 import { createServer } from './api/server.ts';
+import { createTimings } from './api/timings.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createCustomers } from './customers.ts';
 import { decoder } from './decode.ts';
@@ -24,14 +27,14 @@ import { createPartitions, type PartitionFacts } from './partitions.ts';
 import { assertPatched } from './patched.ts';
 import type { Work } from './pipeline.ts';
 import { findPoisons } from './poison.ts';
-import { readTallies } from './positions.ts';
+import { readClusterId, readTallies } from './positions.ts';
 import { applyFrom, readyDatabase } from './ready.ts';
 import { drain } from './redrive.ts';
 import { sleep } from './retry.ts';
 import type { Saver } from './rows.ts';
 import { type Result, run } from './run.ts';
 import { save, saveLocked, write } from './save.ts';
-import { openSource } from './sources/open.ts';
+import { openLogs, openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
 import { createSpans, sampledTraceId } from './spans.ts';
 import type { Tallies } from './tallies.ts';
@@ -130,7 +133,8 @@ export async function startService(
 
   /** More waits in all than the disk should hold. What puts nothing more to wait goes on: it may be what they wait for. */
   let tooMuch: string | null = null;
-  const handle = observedPipeline<Tx>(
+  const timings = createTimings();
+  const pipeline = observedPipeline<Tx>(
     {
       decode,
       load: (routed, from) => load(loading, routed, from),
@@ -158,7 +162,7 @@ export async function startService(
 
   const partitions = createPartitions({
     db,
-    handle,
+    handle: timings.around(pipeline),
     log,
     maxBatchRecords: MOST_RECORDS_PER_SAVE,
     findPoisons: (work, known) =>
@@ -208,7 +212,26 @@ export async function startService(
     memory,
     customers,
   });
-  const server = createServer({ ...config.http, health, log, metrics: telemetry?.metrics });
+  const api = createApi({
+    config,
+    log,
+    wake,
+    draining: async () => ({
+      saver: { ...saver(), clusterId: clusterId || (await readClusterId(db)) },
+      ...{ decode, waitingPerUser },
+    }),
+    live: (read, jobsHere) =>
+      createLive({
+        ...{ db: read, jobsHere, instance, timings },
+        source: () => source.facts(),
+        partitions: () => partitions.facts(),
+        lag: lag.facts,
+        health: health.overview,
+        customers: customers.facts,
+        logs: given === undefined ? openLogs(config, log) : undefined,
+      }),
+  });
+  const server = createServer({ ...config.http, health, log, metrics: telemetry?.metrics, api });
   const url = await server.listen();
 
   const timers: NodeJS.Timeout[] = [];
@@ -235,11 +258,11 @@ export async function startService(
     for (const timer of timers) clearInterval(timer);
     const drained = wake.stop(); // no new drain starts; what is left to drain the next sweep finds
     await source.stop(); // 1
-    await Promise.race([drained, sleep(1_000)]); // 2
+    await Promise.race([Promise.all([drained, api?.stop()]), sleep(1_000)]); // 2
     databaseWatch.stop();
     metrics.stop();
     await server.close(); // 3
-    await Promise.all([customers.close(), database.close()]); // 4
+    await Promise.all([customers.close(), api?.close(), database.close()]); // 4
     eventLog.flush(); // 5
     log.info('stopped');
   };

@@ -58,3 +58,11 @@ export async function readTallies(db: Db): Promise<Tallies> {
   );
   return Object.fromEntries(rows.map(({ key, total }) => [key, Number(total)]));
 }
+
+/** Whose logs were read here; '' before anything was. */
+export async function readClusterId(db: Db): Promise<string> {
+  const [row] = await db.execute<{ clusterId: string }>(
+    sql`select cluster_id as "clusterId" from positions where topic <> ${REDRIVE_TOPIC} limit 1`,
+  );
+  return row?.clusterId ?? '';
+}

@@ -5,6 +5,11 @@
 import { type TSchema, Type } from 'typebox';
 import { EVENT_TYPES } from './events.ts';
 
+/** The topic of our own form; the others are named like the events. */
+export const NATIVE_TOPIC = 'user-events';
+/** How many partitions a topic gets that is created here. */
+export const partitionsOf = (topic: string): number => (topic === NATIVE_TOPIC ? 12 : 4);
+
 const SECOND = 1000;
 const TOPIC = '^[A-Za-z0-9._-]{1,249}$';
 const HOST_AND_PORT = '^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$';
@@ -38,7 +43,7 @@ export const SCHEMA = Type.Object({
       name: 'KAFKA_TOPICS',
       what: 'The topics to read: the native one and one for each event name, as NestJS services send them.',
       cost: 'Equal in all processes of a group, or partitions stay unread.',
-      default: ['user-events', ...EVENT_TYPES],
+      default: [NATIVE_TOPIC, ...EVENT_TYPES],
       expected: 'topic names (letters, digits, ".", "_", "-"), separated by commas, each once',
       example: 'user-events,USER_CREATED',
     }),
@@ -237,7 +242,7 @@ export const SCHEMA = Type.Object({
   http: Type.Object({
     host: text('^[A-Za-z0-9._:-]+$', {
       name: 'HTTP_HOST',
-      what: 'The address that health checks and API listen on.',
+      what: 'The address that health checks, API and console listen on.',
       cost: '`0.0.0.0` opens them to the network.',
       default: '127.0.0.1',
       expected: 'a host name or an address',
@@ -247,6 +252,71 @@ export const SCHEMA = Type.Object({
       what: 'Their port; 0 takes any free one.',
       cost: 'None.',
       default: 8080,
+    }),
+    basePath: text('^/([A-Za-z0-9._~-]+/)*$', {
+      name: 'HTTP_BASE_PATH',
+      what: 'Under which path a proxy shows the console and the API. It may pass the path on, or take it away.',
+      cost: 'None.',
+      default: '/',
+      expected: 'a path that begins and ends with a slash',
+      example: '/customer-service/',
+    }),
+  }),
+
+  auth: Type.Object({
+    mode: word(['none', 'token', 'oidc'], {
+      name: 'AUTH_MODE',
+      what: 'Who may use the API and the console: whoever is on this machine, bearers of a token, or of one that an identity provider signed.',
+      cost: '`none` on another address than loopback: health checks and metrics alone are served.',
+      default: 'none',
+    }),
+    viewerToken: maybe(
+      text('^[!-~]{16,}$', {
+        name: 'AUTH_VIEWER_TOKEN',
+        what: 'With `token`: who sends it may look at everything, with personal data masked.',
+        cost: 'Shared by all who look. Changed: whoever is logged in must log in again.',
+        secret: true,
+        expected: '16 characters or more without spaces, random (openssl rand -hex 24)',
+      }),
+    ),
+    operatorToken: maybe(
+      text('^[!-~]{16,}$', {
+        name: 'AUTH_OPERATOR_TOKEN',
+        what: 'With `token`: who sends it may act too. `audit` says "operator" then, not who it was.',
+        cost: 'As above; `oidc` tells people apart.',
+        secret: true,
+        expected: '16 characters or more without spaces, random (openssl rand -hex 24)',
+      }),
+    ),
+    oidcIssuer: maybe(
+      text('^https?://\\S+$', {
+        name: 'AUTH_OIDC_ISSUER',
+        what: 'With `oidc`: who must have issued a token. Its keys are found below it.',
+        cost: 'While it is away, nobody new gets in.',
+        expected: 'an address, as it stands in `iss`',
+        example: 'https://login.example.com/',
+      }),
+    ),
+    oidcAudience: maybe(
+      text('^\\S+$', {
+        name: 'AUTH_OIDC_AUDIENCE',
+        what: 'With `oidc`: for whom a token must have been issued (`aud`).',
+        cost: 'None.',
+        example: 'customer-service',
+      }),
+    ),
+    oidcRoleClaim: text('^\\S+$', {
+      name: 'AUTH_OIDC_ROLE_CLAIM',
+      what: 'With `oidc`: the claim that holds `viewer` or `operator`, as a text or in a list. A dot leads deeper.',
+      cost: 'A token without either is refused.',
+      default: 'roles',
+      example: 'realm_access.roles',
+    }),
+    payloads: word(['all', 'operators', 'off'], {
+      name: 'AUTH_PAYLOADS',
+      what: 'Who may ask for e-mail, name and payloads as they are; each time is a row of `audit`.',
+      cost: '`off`: nobody, and payloads are not shown masked either, nor edited.',
+      default: 'operators',
     }),
   }),
 
@@ -278,6 +348,15 @@ export const SCHEMA = Type.Object({
       cost: 'A span each, about 5 µs; at 0 a trace ends with the producer.',
       default: 20,
     }),
+    jaegerUiUrl: maybe(
+      text('^https?://[^\\s/]+(/\\S*)?$', {
+        name: 'JAEGER_UI_URL',
+        what: "Where the pages of Jaeger are, as seen from a browser: the console's trace ids become links.",
+        cost: 'None. Without it they can be copied.',
+        expected: 'an address that begins with http:// or https://',
+        example: 'http://127.0.0.1:16686',
+      }),
+    ),
   }),
 
   limits: Type.Object({
@@ -327,8 +406,8 @@ export const SCHEMA = Type.Object({
 
   hashSecret: text('^[^]{16,}$', {
     name: 'HASH_SECRET',
-    what: 'The key of the hashes of user ids in logs and of the seals on entries in Redis; equal for all processes.',
-    cost: 'Required unless Kafka, Postgres, Redis and HTTP are all on loopback. Changed: old and new hashes differ.',
+    what: 'The key of the hashes of user ids in logs, and of the seals on entries in Redis and on logins; equal for all processes.',
+    cost: 'Required unless Kafka, Postgres, Redis and HTTP are all on loopback. Changed: old and new hashes differ, and logins end.',
     secret: true,
     expected: '16 characters or more, random (openssl rand -hex 32), equal for all processes; required off loopback',
   }),

@@ -1,20 +1,28 @@
-// server.ts — the one HTTP server of the service: health checks, metrics, later the API.
+// server.ts — the one HTTP server of the service: health checks, metrics, the API and the console.
 //
-// Owns:          the frame (interfaces.md B1, B3): problem+json for every error, limits, when it listens and closes.
-// Does not own:  what the routes answer. It reads and never starts, stops or changes anything.
+// Owns:          the frame (a problem for every error, limits, headers of safety, the base path), when it listens and closes.
+// Does not own:  what the routes answer: health.ts, metrics.ts, api.ts, console.ts.
 //
-// No route does I/O, and none needs a token: health checks and metrics may be reached off loopback (interfaces.md B6).
+// S1  Health checks and metrics do no I/O and need no token: they are reached off loopback, also where nothing else is served.
+// S2  Everything else is asked first who it is (auth.ts), and is not there at all where nobody could be asked.
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Health, Report } from '../health.ts';
 import type { Log } from '../log.ts';
+import { checked } from './app.ts';
+import { isForPage, serveConsole } from './console.ts';
+import { Refused, refusedFor, sendProblem } from './problems.ts';
 
 export type ServerOptions = {
   host: string;
   port: number;
+  /** Under which path a proxy shows it; begins and ends with a slash. */
+  basePath?: string;
   health: Health;
   log: Log;
   /** The text of a scrape; undefined: there are none, and no such page. */
   metrics?: (() => Promise<string>) | undefined;
+  /** Undefined: neither the API nor the console is served. */
+  api?: { register(app: FastifyInstance): void } | undefined;
 };
 export type Server = {
   app: FastifyInstance;
@@ -24,22 +32,33 @@ export type Server = {
   close(): Promise<void>;
 };
 
-export function createServer({ host, port, health, log, metrics }: ServerOptions): Server {
+/** A question is answered by then, or has failed: its statements end after 3 s, and a server that hangs says nothing. */
+const ANSWER_AT_MOST_MS = 10_000;
+
+export function createServer({ host, port, basePath = '/', health, log, metrics, api }: ServerOptions): Server {
   const app = Fastify({
-    // Health checks are not logged, and nothing else is served yet.
-    logger: false,
+    logger: false, // health checks are not logged; what goes wrong is, below
     forceCloseConnections: true,
     requestTimeout: 10_000,
+    handlerTimeout: ANSWER_AT_MOST_MS,
     bodyLimit: 64 * 1024,
+    routerOptions: { maxParamLength: 2_000 }, // 512 characters, percent-encoded
+    rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath),
     // A URL that can not be decoded.
-    frameworkErrors: (_error, _request, reply) => void sendProblem(reply, 400),
+    frameworkErrors: (_error, request, reply) =>
+      void sendProblem(request, reply, basePath, new Refused('invalid-request', 'The address can not be read.')),
   });
-  app.setNotFoundHandler((_request, reply) => sendProblem(reply, 404));
-  app.setErrorHandler((error, _request, reply) => {
-    const status = statusOf(error);
-    if (status >= 500) log.error({ err: error }, 'a request failed');
-    return sendProblem(reply, status);
+  app.decorateRequest('isUncertain', false);
+  app.setValidatorCompiler(checked);
+  app.setSerializerCompiler(() => JSON.stringify); // app.ts, R2
+  app.addHook('onRequest', async (_request, reply) => {
+    reply.headers(SAFE);
   });
+  app.setNotFoundHandler((request, reply) => {
+    if (sendPage !== undefined && isForPage(request)) return sendPage(reply);
+    return sendProblem(request, reply, basePath, new Refused('not-found', ''));
+  });
+  app.setErrorHandler((error, request, reply) => sendProblem(request, reply, basePath, refusedFor(error, log)));
 
   app.get('/livez', (_request, reply) => send(reply, health.live()));
   app.get('/readyz', (_request, reply) => send(reply, health.ready()));
@@ -55,6 +74,8 @@ export function createServer({ host, port, health, log, metrics }: ServerOptions
       const text = await metrics();
       return reply.header('cache-control', 'no-store').type(METRICS_TYPE).send(text);
     });
+  api?.register(app);
+  const sendPage = api && serveConsole(app, basePath);
 
   return {
     app,
@@ -69,6 +90,20 @@ export function createServer({ host, port, health, log, metrics }: ServerOptions
   };
 }
 
+/** A proxy may pass its path on, or take it away. */
+function withoutBase(url: string, basePath: string): string {
+  if (basePath !== '/' && url.startsWith(basePath)) return url.slice(basePath.length - 1);
+  return url === basePath.slice(0, -1) && basePath !== '/' ? '/' : url;
+}
+
+/** Nothing of it is a page, a part of another page, or anything but what it says it is; pages have their own policy (console.ts). */
+const SAFE = {
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+};
+
 /** Prometheus' text format. */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -78,26 +113,4 @@ function send(reply: FastifyReply, report: Report): FastifyReply {
     .code(report.status === 'failing' ? 503 : 200)
     .header('cache-control', 'no-store')
     .send(report);
-}
-
-const PROBLEMS = {
-  400: ['invalid-request', 'The request can not be read'],
-  404: ['not-found', 'There is nothing at this address'],
-  413: ['too-large', 'The request is too large'],
-  500: ['internal', 'Something went wrong on our side; the log says what'],
-} as const;
-
-/** RFC 9457. Never the request's own text, never a stack. */
-function sendProblem(reply: FastifyReply, status: keyof typeof PROBLEMS): FastifyReply {
-  const [type, title] = PROBLEMS[status];
-  return reply
-    .code(status)
-    .type('application/problem+json')
-    .send({ type: `/problems/${type}`, title, status });
-}
-
-function statusOf(error: unknown): keyof typeof PROBLEMS {
-  const { statusCode = 500 } = error as { statusCode?: number };
-  if (statusCode === 404 || statusCode === 413) return statusCode;
-  return statusCode >= 400 && statusCode < 500 ? 400 : 500;
 }

@@ -1,6 +1,7 @@
 // audit.ts — `audit`: who did what to which scope, with which result, newest first.
 import type { Command } from 'commander';
 import type { Verb } from '../audit.ts';
+import type { AuditListed } from '../queries/audit.ts';
 import { limit, oneOf } from './arguments.ts';
 import { act, examples } from './command.ts';
 import type { At } from './connection.ts';
@@ -9,21 +10,11 @@ import { time } from './output.ts';
 /** Of src/audit.ts, which is loaded by the action only. */
 export const VERBS = [
   ...(['hold', 'release', 'resume'] as const),
-  ...(['redrive', 'discard', 'edit', 'export'] as const),
+  ...(['redrive', 'discard', 'edit', 'export', 'reveal'] as const),
   ...(['migrate', 'rebuild', 'cancel'] as const),
 ] satisfies readonly Verb[];
 
-type Row = {
-  id: string;
-  at: string;
-  who: string;
-  verb: string;
-  scope: Record<string, unknown>;
-  dryRun: boolean;
-  /** Null: it goes on, or was cut off. */
-  result: Record<string, unknown> | null;
-  jobId: string | null;
-};
+type Row = Omit<AuditListed, 'id' | 'jobId'> & { id: string; jobId: string | null };
 type Options = { who?: string; verb?: string; limit: number };
 
 export function registerAudit(program: Command): void {
@@ -36,7 +27,7 @@ export function registerAudit(program: Command): void {
     .addHelpText('after', examples('audit', 'audit --verb discard --who ann', 'audit --json --limit 1000'))
     .action(
       act(async ({ out, database }, options: Options) => {
-        const rows = await database(({ sql }) => readAudit(sql, options));
+        const rows = await database(({ db }) => read(db, options));
         out.many(rows, COLUMNS, 'Nobody has done anything yet.');
         if (rows.length === options.limit) out.say(`The newest ${rows.length}; --limit shows more.`);
         const job = rows.find(({ jobId }) => jobId !== null);
@@ -45,13 +36,10 @@ export function registerAudit(program: Command): void {
     );
 }
 
-async function readAudit(sql: At['sql'], { who, verb, limit }: Options): Promise<Row[]> {
-  const rows = await sql<Row[]>`
-    select id, at, who, verb, scope, dry_run as "dryRun", result, job_id as "jobId"
-      from audit
-     where (${who ?? null}::text is null or who = ${who ?? null}) and (${verb ?? null}::text is null or verb = ${verb ?? null})
-     order by id desc limit ${limit}`;
-  return rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() }));
+async function read(db: At['db'], { limit, ...filter }: Options): Promise<Row[]> {
+  const { readAudit } = await import('../queries/audit.ts');
+  const rows = await readAudit(db, filter, { limit });
+  return rows.map((row) => ({ ...row, id: String(row.id), jobId: row.jobId === null ? null : String(row.jobId) }));
 }
 
 const COLUMNS = [

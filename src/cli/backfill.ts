@@ -66,7 +66,7 @@ function settingsFor(folder: string, config: Config): Config {
     ...config,
     file: { folder },
     redis: { url: undefined },
-    http: { host: '127.0.0.1', port: 0 },
+    http: { host: '127.0.0.1', port: 0, basePath: '/' },
     log: { ...config.log, level: 'warn', events: 'off' },
     warnings: [], // of settings that nothing here looks at
   };

@@ -3,13 +3,12 @@
 // Owns:          opening and closing, and the one sentence when something can not be reached (exit code 4, in seconds).
 // Does not own:  what is asked there. Imported by a command's action only: it is what makes a start slow.
 import { hostname, userInfo } from 'node:os';
-import { sql } from 'drizzle-orm';
 import type { Sql } from 'postgres';
 import { type Db, openDatabase } from '../../db/client.ts';
 import type { Config } from '../config.ts';
 import { decoder } from '../decode.ts';
 import { classify, describe } from '../errors.ts';
-import { REDRIVE_TOPIC } from '../positions.ts';
+import { readClusterId } from '../positions.ts';
 import type { Draining } from '../redrive.ts';
 import { type KafkaStatus, kafkaStatus, type Log } from '../sources/kafka-client.ts';
 import { kafkaSettings } from '../sources/open.ts';
@@ -90,14 +89,11 @@ export function inWords(error: unknown, settings: Config['database']): unknown {
 
 /** The service's own drain, from here. */
 export async function drainingOf({ db, config }: Pick<At, 'db' | 'config'>): Promise<Draining> {
-  const [known] = await db.execute<{ clusterId: string }>(
-    sql`select cluster_id as "clusterId" from positions where topic <> ${REDRIVE_TOPIC} limit 1`,
-  );
   return {
     db,
     saver: {
       instance: `${hostname()}-user-lifecycle-${process.pid}`,
-      clusterId: known?.clusterId ?? '',
+      clusterId: await readClusterId(db),
       group: config.kafka.groupId,
       serviceVersion: SERVICE_VERSION,
       traceId: null,

@@ -1,16 +1,11 @@
 // dead-letters.ts — `dead-letters list|show`: records that could not be used. What is done about them: settle.ts.
 import type { Command } from 'commander';
+import type { ActShown, DeadLetterGroup, DeadLetterListed, DeadLetterWhole } from '../queries/dead-letters.ts';
+import { DEAD_LETTER_STATUSES } from '../statuses.ts';
 import { limit, oneOf, rowId } from './arguments.ts';
 import { inOneLine } from './audit.ts';
 import { act, examples, Failure } from './command.ts';
-import {
-  DEAD_LETTER_STATUSES,
-  type DeadLetter,
-  findDeadLetters,
-  groupDeadLetters,
-  readDeadLetter,
-  type WholeDeadLetter,
-} from './dead-letter-rows.ts';
+import type { At } from './connection.ts';
 import { registerExport } from './export.ts';
 import { clean, fields, place, plural, quoted, time } from './output.ts';
 import { registerSettle } from './settle.ts';
@@ -63,12 +58,19 @@ function registerList(group: Command): void {
       act(async ({ out, database }, options: ListOptions) => {
         if (options.waiting) return await database((at) => listWaiting(at, out, options));
         if (options.group) {
-          const groups = await database(({ sql }) => groupDeadLetters(sql, options));
+          const groups = await database(async ({ db }) => {
+            const { groupDeadLetters } = await import('../queries/dead-letters.ts');
+            return await groupDeadLetters(db, options);
+          });
           out.many(groups, GROUP_COLUMNS, 'No dead letters.');
           if (groups[0] !== undefined) out.next(`dlq list --code ${groups[0].code}`);
           return;
         }
-        const rows = await database(({ sql }) => findDeadLetters(sql, options));
+        const rows = await database(async ({ db }) => {
+          const { findDeadLetters } = await import('../queries/dead-letters.ts');
+          const found = await findDeadLetters(db, options, { limit: options.limit });
+          return found.map((row) => ({ ...row, id: String(row.id) }));
+        });
         out.many(rows, LIST_COLUMNS, 'No dead letters.');
         if (rows.length === options.limit) out.say(`The newest ${rows.length}; --limit shows more.`);
         if (rows[0] !== undefined) out.next(`dlq show ${rows[0].id}`);
@@ -76,27 +78,29 @@ function registerList(group: Command): void {
     );
 }
 
+type Row = Omit<DeadLetterListed, 'id'> & { id: string };
 const LIST_COLUMNS = [
-  { head: 'ID', of: (row: DeadLetter) => row.id },
-  { head: 'CODE', of: (row: DeadLetter) => row.code },
-  { head: 'EVENT', of: (row: DeadLetter) => row.type },
-  { head: 'USER', of: (row: DeadLetter) => row.userId },
+  { head: 'ID', of: (row: Row) => row.id },
+  { head: 'CODE', of: (row: Row) => row.code },
+  { head: 'EVENT', of: (row: Row) => row.type },
+  { head: 'USER', of: (row: Row) => row.userId },
   { head: 'AT', of: place },
-  { head: 'STATUS', of: (row: DeadLetter) => (row.blocks && row.status === 'open' ? 'open, blocks' : row.status) },
-  { head: 'TRIED', of: (row: DeadLetter) => row.attempts, right: true as const },
-  { head: 'LAST', of: (row: DeadLetter) => time(row.lastFailedAt) },
-  { head: 'WHY', of: (row: DeadLetter) => inOneLine(row.message).slice(0, 60) },
+  { head: 'STATUS', of: (row: Row) => (row.blocks && row.status === 'open' ? 'open, blocks' : row.status) },
+  { head: 'TRIED', of: (row: Row) => row.attempts, right: true as const },
+  { head: 'LAST', of: (row: Row) => time(row.lastFailedAt) },
+  { head: 'WHY', of: (row: Row) => inOneLine(row.message).slice(0, 60) },
 ];
-type Group = Awaited<ReturnType<typeof groupDeadLetters>>[number];
+
 const GROUP_COLUMNS = [
-  { head: 'CODE', of: (row: Group) => row.code },
-  { head: 'EVENT', of: (row: Group) => row.type },
-  { head: 'COUNT', of: (row: Group) => BigInt(row.count), right: true as const },
-  { head: 'FIRST', of: (row: Group) => time(row.firstFailedAt) },
-  { head: 'LAST', of: (row: Group) => time(row.lastFailedAt) },
+  { head: 'CODE', of: (row: DeadLetterGroup) => row.code },
+  { head: 'EVENT', of: (row: DeadLetterGroup) => row.type },
+  { head: 'COUNT', of: (row: DeadLetterGroup) => row.count, right: true as const },
+  { head: 'FIRST', of: (row: DeadLetterGroup) => time(row.firstFailedAt) },
+  { head: 'LAST', of: (row: DeadLetterGroup) => time(row.lastFailedAt) },
   {
     head: 'TRIED',
-    of: (row: Group) => (row.least === row.most ? row.most : `${row.least}-${row.most}`),
+    of: (row: DeadLetterGroup) =>
+      row.leastAttempts === row.mostAttempts ? row.mostAttempts : `${row.leastAttempts}-${row.mostAttempts}`,
     right: true as const,
   },
 ];
@@ -110,17 +114,18 @@ function registerShow(group: Command): void {
     .addHelpText('after', examples('dlq show 812', 'dlq show 812 --payload'))
     .action(
       act(async ({ out, database }, id: string, { payload }: { payload?: true }) => {
-        const row = await database(({ sql }) => readDeadLetter(sql, id));
+        const { row, edit } = await database(({ db }) => lookAt(db, Number(id)));
         if (row === undefined)
           throw new Failure(`There is no dead letter ${id}. \`dlq list --status all\` shows them.`);
-        const { key, value, editedValue, headers, behind, ...rest } = row;
+        const { key, value, editedValue, headers, ...facts } = row;
+        const rest = { ...facts, id, behind: String(row.behind), edited: edit ?? null };
         const raw = {
           key: readable(key),
           value: readable(value),
           ...(editedValue === null ? {} : { editedValue: readable(editedValue) }),
           headers: headers.map(([name, content]) => [name, readable(content)]),
         };
-        out.one(payload ? { ...rest, behind, ...raw } : { ...rest, behind }, () =>
+        out.one(payload ? { ...rest, ...raw } : rest, () =>
           [
             fields({
               'dead letter': `${row.id}  ${row.status}`,
@@ -132,14 +137,14 @@ function registerShow(group: Command): void {
               dialect: row.dialect,
               'event id': row.eventId,
               user: row.userId,
-              blocks: row.blocks ? `the user's later events: ${behind} wait` : 'nothing',
+              blocks: row.blocks ? `the user's later events: ${row.behind} wait` : 'nothing',
               tried: plural(row.attempts, 'time'),
               first: time(row.firstFailedAt),
               last: time(row.lastFailedAt),
               'by whom': row.byWhom,
               settled: time(row.settledAt),
               note: row.note,
-              edited: editedBy(row),
+              edited: editedBy(row, edit),
               forced: row.forced ? 'it is put through even where the user has seen a newer event' : null,
               service: `${row.serviceVersion}, machine ${row.machineVersion}, ${row.instance}`,
               trace: row.traceId,
@@ -154,11 +159,18 @@ function registerShow(group: Command): void {
     );
 }
 
+async function lookAt(db: At['db'], id: number) {
+  const { actsOn, readDeadLetter } = await import('../queries/dead-letters.ts');
+  const row = await readDeadLetter(db, id);
+  const isEdited = row !== undefined && row.editedValue !== null;
+  const edit = isEdited ? (await actsOn(db, id)).find(({ verb }) => verb === 'edit') : undefined;
+  return { row, edit };
+}
+
 /** "by ann, 2025-01-31 09:30:00 (wrong currency), 214 bytes" */
-function editedBy({ editedValue, edited }: WholeDeadLetter): string | null {
+function editedBy({ editedValue }: DeadLetterWhole, edit: ActShown | undefined): string | null {
   if (editedValue === null) return null;
-  const by =
-    edited === null ? [] : [`by ${edited.who}, ${time(edited.editedAt)} (${edited.reason ?? 'no reason given'})`];
+  const by = edit === undefined ? [] : [`by ${edit.who}, ${time(edit.at)} (${edit.reason ?? 'no reason given'})`];
   return [...by, `${editedValue.length} bytes; the original stays`].join(', ');
 }
 

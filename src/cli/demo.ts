@@ -350,7 +350,9 @@ function whatNext({ out }: Run, stage: { envFile: string; url: string; log: stri
   out.say(
     [
       '',
-      `still up: ${stage.url} (its log: ${stage.log}). In another terminal:`,
+      `still up. The console: ${stage.url}`,
+      `its log: ${stage.log}`,
+      'or in another terminal:',
       ...lines.map(([why, what]) => `  ${command} ${what}   # ${why}`),
       `or: set -a; source ${quoted(relative)}; set +a`,
       'ctrl-C stops all of it',

@@ -6,16 +6,21 @@ import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import type { Exported, ExportFilter } from '../export.ts';
 import type { Producer } from '../sources/kafka-client.ts';
+import { DEAD_LETTER_STATUSES, statusesOf } from '../statuses.ts';
 import { limit, oneOf, rowId } from './arguments.ts';
 import { act, EXIT, examples, Failure } from './command.ts';
 import type { At } from './connection.ts';
-import { DEAD_LETTER_STATUSES, type DeadLetterFilter, statusesOf } from './dead-letter-rows.ts';
 import { count, type Output, plural } from './output.ts';
 import { createProgress } from './progress.ts';
 import { age } from './selection.ts';
 import { stopOnSignals } from './signals.ts';
 
-type Options = DeadLetterFilter & {
+type Options = {
+  code?: string;
+  type?: string;
+  user?: string;
+  topic?: string;
+  status?: string;
   customer?: string;
   olderThan?: number;
   after?: string;

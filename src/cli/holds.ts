@@ -1,6 +1,7 @@
 // holds.ts — `hold` and `release`: an operator's pause on one user, or on all users of one customer.
 import type { Command } from 'commander';
 import type { Db } from '../../db/client.ts';
+import type { HoldListed } from '../queries/holds.ts';
 import { oneOf } from './arguments.ts';
 import { inOneLine } from './audit.ts';
 import { act, EXIT, examples, Failure } from './command.ts';
@@ -30,7 +31,8 @@ export function registerHolds(program: Command): void {
           options: { reason: string; actor?: string },
         ) => {
           if (kind === undefined) {
-            const holds = await database(({ sql }) => readHolds(sql));
+            const { readHolds } = await import('../queries/holds.ts');
+            const holds = await database(({ db }) => readHolds(db));
             out.many(holds, HOLD_COLUMNS, 'Nothing is on hold.');
             if (holds[0] !== undefined) out.next(`release ${holds[0].kind} ${quoted(holds[0].id)}`);
             return;
@@ -107,7 +109,7 @@ async function rehearseRelease(
       const went = await rolledBack(at.db, async (tx) => {
         const db = tx as unknown as Db;
         await released(db);
-        return await drainUsers({ ...at, db }, these(...batch.slice(i, i + USERS_AT_ONCE)));
+        return await drainUsers({ ...at, db }, these(...batch.slice(i, i + USERS_AT_ONCE)), { rehearsed: true });
       });
       events += went.events;
       for (const [outcome, n] of Object.entries(went.outcomes)) outcomes[outcome] = (outcomes[outcome] ?? 0) + n;
@@ -124,16 +126,9 @@ async function rehearseRelease(
   return (outcomes.dead ?? 0) > 0 ? EXIT.someDead : EXIT.done;
 }
 
-export type HeldRow = { kind: Kind; id: string; reason: string; byWhom: string; since: string };
-
-export async function readHolds(sql: At['sql']): Promise<HeldRow[]> {
-  return await sql<HeldRow[]>`
-    select kind, id, reason, by_whom as "byWhom", since from holds order by since desc, kind, id`;
-}
-
 export const HOLD_COLUMNS = [
-  { head: 'HOLD', of: ({ kind, id }: HeldRow) => `${kind} ${id}` },
-  { head: 'REASON', of: (row: HeldRow) => inOneLine(row.reason) },
-  { head: 'BY', of: (row: HeldRow) => inOneLine(row.byWhom) },
-  { head: 'SINCE', of: (row: HeldRow) => time(row.since) },
+  { head: 'HOLD', of: ({ kind, id }: HoldListed) => `${kind} ${id}` },
+  { head: 'REASON', of: (row: HoldListed) => inOneLine(row.reason) },
+  { head: 'BY', of: (row: HoldListed) => inOneLine(row.byWhom) },
+  { head: 'SINCE', of: (row: HoldListed) => time(row.since) },
 ];

@@ -114,9 +114,3 @@ export function time(value: string | Date | null): string | null {
   const date = typeof value === 'string' ? new Date(value) : value;
   return date.toISOString().slice(0, 19).replace('T', ' ');
 }
-
-/** "a***@x.io", "A***": enough to recognise, too little to know. */
-export function masked(text: string): string {
-  const at = text.lastIndexOf('@');
-  return at > 0 ? `${text.slice(0, 1)}***${text.slice(at)}` : `${text.slice(0, 1)}***`;
-}

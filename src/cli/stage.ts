@@ -115,7 +115,7 @@ async function httpPort(stays: boolean): Promise<number> {
 /** What the environment says of other servers is not meant for these. */
 function withoutServers(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const ours =
-    /^(KAFKA_(BROKERS|SSL|SASL|TOPICS|GROUP_ID|FROM)|DB_|DATABASE_URL|PG|REDIS_URL|FILE_SOURCE|HTTP_|HASH_SECRET|OTEL_EXPORTER_|JAEGER_URL)/;
+    /^(KAFKA_(BROKERS|SSL|SASL|TOPICS|GROUP_ID|FROM)|DB_|DATABASE_URL|PG|REDIS_URL|FILE_SOURCE|HTTP_|AUTH_|HASH_SECRET|OTEL_EXPORTER_|JAEGER_)/;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.test(name)));
 }
 

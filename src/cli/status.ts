@@ -1,8 +1,9 @@
 // status.ts — `status`: one screen from the tallies; nothing is counted that could be large.
 import type { Command } from 'commander';
+import type { HoldListed } from '../queries/holds.ts';
 import { act, examples } from './command.ts';
 import type { At } from './connection.ts';
-import { type HeldRow, HOLD_COLUMNS, readHolds } from './holds.ts';
+import { HOLD_COLUMNS } from './holds.ts';
 import { count, table } from './output.ts';
 import { lagOf, readPositions } from './partitions.ts';
 
@@ -37,18 +38,22 @@ export type Status = {
   deadLetters: { open: string; codes: Record<string, number> };
   waiting: number;
   unkeyed: number;
-  holds: HeldRow[];
+  holds: HoldListed[];
   /** Those that run, or were interrupted. */
   jobs: JobStatus[];
 };
 export type JobStatus = { id: string; kind: string; done: string; total: string | null };
 
 async function readStatus({ sql, db, config }: At): Promise<Status> {
-  const [{ readTallies }, { logsOf }] = await Promise.all([import('../positions.ts'), import('./connection.ts')]);
+  const [{ readTallies }, { readHolds }, { logsOf }] = await Promise.all([
+    import('../positions.ts'),
+    import('../queries/holds.ts'),
+    import('./connection.ts'),
+  ]);
   const [tallies, positions, holds, open, jobs, { logs, why }] = await Promise.all([
     readTallies(db),
     readPositions(sql),
-    readHolds(sql),
+    readHolds(db),
     sql<{ n: number }[]>`
       select count(*)::int as n from (select 1 from dead_letters where status in ('open', 'redriving') limit 1001) x`,
     sql<JobStatus[]>`select id, kind, done, total from jobs where state = 'running' order by id limit 100`,

@@ -11,6 +11,8 @@ import { leftOf, runProgram } from '../support/program.ts';
 
 const NAMES = ['KAFKA_BROKERS', 'DB_HOST', 'DB_PORT', 'DB_DATABASE', 'DB_USER', 'DB_PASSWORD', 'REDIS_URL'];
 if (inject('jaeger') !== null) NAMES.push('OTEL_EXPORTER_OTLP_ENDPOINT', 'JAEGER_URL');
+// The container's has pages, the built one has none.
+if ('JAEGER_UI_URL' in inject('settings')) NAMES.push('JAEGER_UI_URL');
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'stack-test-'));

@@ -231,7 +231,7 @@ describe('a load whose counts are known', () => {
       error_type: code,
       db_response_status_code: code,
       db_system_name: ['postgresql', 'redis'],
-      db_operation_name: ['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'COMMIT', 'MGET', 'SET', 'PIPELINE SET'],
+      db_operation_name: ['SELECT', 'WITH', 'INSERT', 'UPDATE', 'DELETE', 'COMMIT', 'MGET', 'SET', 'PIPELINE SET'],
       db_collection_name: ['users', 'customers', 'history', 'waiting', 'dead_letters', 'holds', 'positions'],
       db_query_summary: /^[A-Z]+ [a-z_]+$/,
       db_client_connection_pool_name: ['postgres'],

@@ -46,6 +46,8 @@ describe('rights', () => {
     grant select, insert, update on users, customers, positions, dead_letters to %;
     grant select, insert on history to %;
     grant select, insert, delete on waiting, holds to %;
+    grant select, insert, update on jobs, audit to %;
+    grant select, insert, update, delete on idempotency to %;
     grant select on accounting to %`;
 
   async function roles(world: World) {

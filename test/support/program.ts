@@ -144,6 +144,6 @@ function nameOf(pid: number): string {
 /** vitest's own NODE_OPTIONS, and settings of whoever runs the tests, are not meant for it. */
 function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const theirs =
-    /^(NODE_OPTIONS|KAFKA_|DB_|DATABASE_URL|PG|REDIS_URL|FILE_SOURCE|HTTP_|HASH_SECRET|OTEL_|JAEGER_URL|VITEST|FORCE_COLOR)/;
+    /^(NODE_OPTIONS|KAFKA_|DB_|DATABASE_URL|PG|REDIS_URL|FILE_SOURCE|HTTP_|AUTH_|HASH_SECRET|OTEL_|JAEGER_|VITEST|FORCE_COLOR)/;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !theirs.test(name)));
 }

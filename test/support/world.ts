@@ -124,9 +124,16 @@ export async function createWorld(
   }
   async function start(more: Record<string, string>, source?: MemorySource): Promise<Service> {
     const chosen = config(more);
-    const service = await startService(chosen, logInto(lines, chosen), AbortSignal.timeout(30_000), { source });
-    services.push(service);
-    return service;
+    // An abort stops the service also when it has started: the deadline is of the start alone.
+    const late = new AbortController();
+    const deadline = setTimeout(() => late.abort(new Error('the service did not start within 30 s')), 30_000);
+    try {
+      const service = await startService(chosen, logInto(lines, chosen), late.signal, { source });
+      services.push(service);
+      return service;
+    } finally {
+      clearTimeout(deadline);
+    }
   }
 
   return {

@@ -510,7 +510,7 @@ describe('over HTTP', () => {
     const { statusCode, headers, body } = await server.app.inject({ method, url });
     expect(statusCode).toBe(status);
     expect(headers['content-type']).toMatch(/^application\/problem\+json/);
-    expect(JSON.parse(body)).toEqual({ type: `/problems/${type}`, title: expect.any(String), status });
+    expect(JSON.parse(body)).toMatchObject({ type: `/problems/${type}`, title: expect.any(String), status });
     expect(body).not.toContain('64f1');
   });
 
