@@ -19,6 +19,7 @@ const CHECKS: readonly Check[] = [
     mend: 'npm run format',
   },
   { name: 'types', command: [`${BIN}/tsc`, '-p', '.'], mend: 'see the lines above' },
+  { name: 'types of the console', command: [`${BIN}/tsc`, '-p', 'console'], mend: 'see the lines above' },
   { name: 'generated files', command: [process.execPath, 'dev/generate.ts', '--check'], mend: 'npm run generate' },
   { name: 'compose file', command: [process.execPath, 'dev/compose.ts'], mend: 'see the lines above' },
   {

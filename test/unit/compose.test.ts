@@ -1,6 +1,6 @@
 // The container path as far as it can be proved without a container engine; deploy/README.md says what is left.
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -138,6 +138,15 @@ describe('the image', () => {
       expect.arrayContaining(['!package.json', '!package-lock.json', '!patches', '!src', '!machines', '!db']),
     );
     expect(rest).not.toContain('!node_modules');
+  });
+
+  test('builds the console itself, from all that it is made of', () => {
+    const letThrough = read('.dockerignore').split('\n');
+    for (const part of readdirSync(url('console')).filter((name) => name !== 'dist'))
+      expect(letThrough).toContain(`!console/${part}`);
+    expect(letThrough).not.toContain('!console');
+    expect(dockerfile).toMatch(/^RUN node dev\/build-console\.ts$/m);
+    expect(dockerfile).toMatch(/^COPY --from=console \/app\/console\/dist \/app\/console\/dist$/m);
   });
 
   test('has libraries that load without __proto__', async () => {
