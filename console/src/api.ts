@@ -3,7 +3,8 @@
 // Owns:          requests and their errors. Does not own: the stream (live.ts), types of replies (src/api/contract.ts).
 //
 // F1  Whatever goes wrong becomes a `Problem`: of the server, of the way to it, or of a reply that is none.
-// F2  An act carries the header that a foreign page can not send, and a key of its own, so that it is never done twice.
+// F2  An act carries the header that a foreign page can not send, and a key of its own; where no clear answer came, the same act sent
+//     again carries the same key, so that it is never done twice.
 // F3  What is asked is aborted when nobody waits for it any more; a reply that comes late is dropped.
 import { signal } from '@preact/signals';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
@@ -48,9 +49,10 @@ export function urlOf(route: string, query: Asked = {}): string {
 
 async function send<T>(method: string, route: string, body: unknown, signal?: AbortSignal): Promise<T> {
   const headers: Record<string, string> = { accept: 'application/json' };
+  const act = `${method} ${route} ${JSON.stringify(body)}`;
   if (method !== 'GET') {
     headers['x-requested-with'] = 'customer-service-console';
-    headers['idempotency-key'] = key();
+    headers['idempotency-key'] = keyOf(act);
     if (body !== undefined) headers['content-type'] = 'application/json';
   }
   const init: RequestInit = { method, headers, credentials: 'same-origin' };
@@ -61,6 +63,8 @@ async function send<T>(method: string, route: string, body: unknown, signal?: Ab
     throw new Failed(UNREACHED);
   });
   const text = await response.text();
+  // 5xx: it may have been done all the same.
+  if (response.status < 500) unanswered.delete(act);
   if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as T;
   if (response.status === 401) onUnauthenticated();
   throw new Failed(problemOf(response.status, text));
@@ -81,6 +85,17 @@ function problemOf(status: number, text: string): Problem {
     // A proxy's page.
   }
   return { type: 'about:blank', title: `The service answered ${status}`, status };
+}
+
+/** Acts without a clear answer, with their keys. Somebody who does the same much later means it anew. */
+const unanswered = new Map<string, { key: string; atMs: number }>();
+const SAME_ACT_MS = 120_000;
+
+function keyOf(act: string): string {
+  for (const [other, { atMs }] of unanswered) if (Date.now() - atMs > SAME_ACT_MS) unanswered.delete(other);
+  const entry = unanswered.get(act) ?? { key: key(), atMs: Date.now() };
+  unanswered.set(act, entry);
+  return entry.key;
 }
 
 /** Not `crypto.randomUUID`: it is only there on https and on loopback. */

@@ -10,7 +10,7 @@ import type { Channels, Sample, Stats } from '../../src/api/contract.ts';
 import { returns, urlOf } from './api.ts';
 import { openSession } from './session.ts';
 
-/** `connecting`: for the first time. `away`: lost, tried again. `paused`: the reader wants to look at something that stands still. */
+/** `connecting`: for the first time, or after the tab was hidden. `away`: lost, tried again. `paused`: the reader wants to look at something that stands still. */
 export type Link = { is: 'connecting' | 'open' | 'away' | 'paused'; sinceMs: number };
 export type News = Partial<Stats>;
 
@@ -51,8 +51,10 @@ export const machineHash = signal<string | undefined>(undefined);
 export const link = signal<Link>({ is: 'connecting', sinceMs: Date.now() });
 /** When something came last, ms since 1970. */
 export const newsAtMs = signal<number | undefined>(undefined);
-/** What is shown is not what is: draw it grey. */
-export const isOld = computed(() => link.value.is === 'away' || link.value.is === 'paused');
+/** What is shown is not what is, and nobody wanted it so: draw it grey. */
+export const isOld = computed(
+  () => link.value.is === 'away' || (link.value.is === 'connecting' && newsAtMs.value !== undefined),
+);
 
 /** All dead letters that are open; `isMore`: there are codes with more than are counted. */
 export const deadTotal = computed(() => sumOf(dead.value));
@@ -70,8 +72,10 @@ let kept: News = {};
 /** Once, when somebody may look. */
 export function startLive(): void {
   document.addEventListener('visibilitychange', () => {
-    if (document.hidden) close();
-    else if (link.value.is !== 'paused') open();
+    if (link.value.is === 'paused') return;
+    if (!document.hidden) return open();
+    close();
+    link.value = { is: 'connecting', sinceMs: Date.now() };
   });
   if (!document.hidden) open();
 }

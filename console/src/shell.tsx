@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { problemFor, returns } from './api.ts';
 import { ago, count, moment, short } from './format.ts';
 import { Icon, type IconName } from './icons.tsx';
-import { dead, deadTotal, health, link, newsAtMs, reopen, startLive, togglePause, waiting } from './live.ts';
+import { dead, deadTotal, health, isOld, link, newsAtMs, reopen, startLive, togglePause, waiting } from './live.ts';
 import { Login } from './login.tsx';
 import { Loading, Note, Problem } from './parts/states.tsx';
 import { now } from './parts/time.tsx';
@@ -101,7 +101,7 @@ function Frame() {
           <Who />
         </div>
       </aside>
-      <main class="main" id="view" tabIndex={-1} data-old={link.value.is === 'away'}>
+      <main class="main" id="view" tabIndex={-1} data-old={isOld.value}>
         <Banners />
         <Outlet />
       </main>
@@ -206,6 +206,11 @@ function Who() {
   );
 }
 
+/** "5 s old" of "5 s ago" */
+function ageOf(ago: string): string {
+  return ago.endsWith(' ago') ? ago.replace(' ago', ' old') : 'a moment old';
+}
+
 /** What concerns every view. Said once a change, not once a second. */
 function Banners() {
   const { is, sinceMs } = link.value;
@@ -213,7 +218,7 @@ function Banners() {
   const away = Object.entries({ Kafka: kafka, Postgres: postgres, Redis: redis })
     .filter(([, how]) => how === 'away')
     .map(([name]) => name);
-  const age = newsAtMs.value === undefined ? undefined : ago(newsAtMs.value, now.value).replace(' ago', ' old');
+  const age = newsAtMs.value === undefined ? undefined : ageOf(ago(newsAtMs.value, now.value));
   return (
     <div class="banners" aria-live="polite">
       {is === 'away' && (
