@@ -286,6 +286,11 @@ function doubts(config: Static<typeof SCHEMA>, need: readonly Need[]): string[] 
           `AUTH_MODE is none, and HTTP_HOST ${config.http.host} can be reached from other machines: health checks and metrics alone are served, no API and no console. Set AUTH_MODE to token or oidc.`,
         ]
       : []),
+    ...(config.auth.mode === 'none' && config.http.basePath !== '/' && need.includes('kafka')
+      ? [
+          'HTTP_BASE_PATH is set and AUTH_MODE is none: what a proxy asks for others is refused. Set AUTH_MODE to token or oidc.',
+        ]
+      : []),
     ...(config.auth.mode === 'oidc' && /^http:/.test(config.auth.oidcIssuer ?? '')
       ? ['AUTH_OIDC_ISSUER is not encrypted: whoever is on the way can sign tokens.']
       : []),

@@ -53,20 +53,35 @@ export async function nextWhoWait(
 
 const MOST_EVENTS = 1_000;
 
-/** Gives up what fits of these users, in transactions of at most 1,000 events. Returns the ids of the dead letters made. What waits
- *  behind is not drained here. */
+/** `most`: so many events at most. Where `signal` comes, it ends after the transaction in hand. */
+export type GivingUp = { most?: number; signal?: AbortSignal | undefined };
+/** `ids`: of the dead letters made. `stopped`: `most` or `signal` came before the last one that fits. */
+export type GivenUp = { ids: number[]; stopped: boolean };
+
+/** Gives up what fits of these users, in transactions of at most 1,000 events. What waits behind is not drained here. */
 export async function giveUp(
   draining: Draining,
   userIds: readonly string[],
   { filter, startedAt, who, note }: { filter: WaitingFilter; startedAt: string; who: string; note: string | null },
-): Promise<number[]> {
+  { most = Number.POSITIVE_INFINITY, signal }: GivingUp = {},
+): Promise<GivenUp> {
   const where = sql`${matching(filter)} and w.since <= ${startedAt}::timestamptz`;
   const ids: number[] = [];
   for (;;) {
-    const made = await transaction(draining.db, (tx) => giveUpSome(draining, tx, userIds, where, { who, note }));
-    if (made === undefined) return ids;
+    const atMost = Math.min(MOST_EVENTS, most - ids.length);
+    if (atMost <= 0 || signal?.aborted) return { ids, stopped: await isSomeLeft(draining.db, userIds, where) };
+    const made = await transaction(draining.db, (tx) =>
+      giveUpSome(draining, tx, userIds, where, { who, note, atMost }),
+    );
+    if (made === undefined) return { ids, stopped: false };
     ids.push(...made);
   }
+}
+
+async function isSomeLeft(db: Db | Tx, userIds: readonly string[], where: SQL): Promise<boolean> {
+  const left = await db.execute(sql`
+    select 1 from waiting w where ${where} and w.user_id = any(${sql.param(userIds)}::text[]) limit 1`);
+  return left.length > 0;
 }
 
 type StoredWaiting = StoredRecord & {
@@ -85,20 +100,20 @@ async function giveUpSome(
   tx: Tx,
   userIds: readonly string[],
   where: SQL,
-  { who: byWhom, note }: { who: string; note: string | null },
+  { who: byWhom, note, atMost }: { who: string; note: string | null; atMost: number },
 ): Promise<number[] | undefined> {
   // Those of whom something is taken now: what waits of each is counted to the end. Users before their events, as a drain locks them.
   const touched = await tx.execute<{ userId: string }>(sql`
     select distinct user_id as "userId"
       from (select w.user_id from waiting w where ${where} and w.user_id = any(${sql.param(userIds)}::text[])
-             order by w.user_id, w.id limit ${MOST_EVENTS}::int) first`);
+             order by w.user_id, w.id limit ${atMost}::int) first`);
   if (touched.length === 0) return undefined;
   const touchedIds = touched.map(({ userId }) => userId);
   const views = await readUsers(tx, touchedIds, { lock: true, waitingPerUser: Number.MAX_SAFE_INTEGER - 1 });
   const taken = await tx.execute<StoredWaiting>(sql`
     delete from waiting t using (select w.topic, w.partition, w.generation, w."offset" from waiting w
                                   where ${where} and w.user_id = any(${sql.param(touchedIds)}::text[])
-                                  order by w.user_id, w.id limit ${MOST_EVENTS}::int for update) w
+                                  order by w.user_id, w.id limit ${atMost}::int for update) w
      where t.topic = w.topic and t.partition = w.partition and t.generation = w.generation and t."offset" = w."offset"
     returning t.topic, t.partition, t.generation, t."offset", t.user_id as "userId", t.type, t.reason, t.key, t.value,
               t.headers::text as headers, t.record_ms as "recordMs"`);

@@ -10,6 +10,7 @@
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { toText, writeAudit } from './audit.ts';
+import { shortScope } from './queries/rows.ts';
 
 export const JOB_KINDS = ['redrive', 'discard', 'migrate', 'rebuild'] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
@@ -122,10 +123,10 @@ export async function readJob(db: Db | Tx, id: number): Promise<Job | undefined>
   return row && jobOf(row);
 }
 
-/** The newest first, of those below `below`. */
+/** The newest first, of those below `below`, for a list: not to be run, their scopes are short (shortScope). */
 export async function readJobs(db: Db, limit: number, below = Number.MAX_SAFE_INTEGER): Promise<Job[]> {
   const rows = await db.execute<StoredJob>(
-    sql`select ${JOB} from jobs where id < ${below}::bigint order by id desc limit ${limit}::int`,
+    sql`select ${JOB_LISTED} from jobs where id < ${below}::bigint order by id desc limit ${limit}::int`,
   );
   return rows.map(jobOf);
 }
@@ -136,9 +137,11 @@ type StoredJob = Omit<Job, 'id' | 'total' | 'done' | 'failed'> & {
   done: string;
   failed: string;
 };
-const JOB = sql.raw(
-  'id, kind, scope, options, state, total, done, failed, cursor, started_by as "startedBy", started_at as "startedAt", updated_at as "updatedAt", ended_at as "endedAt"',
+const NUMBERS = sql.raw(
+  'options, state, total, done, failed, cursor, started_by as "startedBy", started_at as "startedAt", updated_at as "updatedAt", ended_at as "endedAt"',
 );
+const JOB = sql`id, kind, scope, ${NUMBERS}`;
+const JOB_LISTED = sql`id, kind, ${shortScope('scope')} as scope, ${NUMBERS}`;
 function jobOf({ id, total, done, failed, ...job }: StoredJob): Job {
   return {
     ...job,

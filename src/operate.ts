@@ -52,9 +52,14 @@ export async function countOpen(db: Db): Promise<{ deadLetters: number; holds: n
 
 /** Every batch reads all holds, so they are few (P6). */
 const MOST_HOLDS = 10_000;
+/** Nothing was held. */
+export class TooManyHolds extends Error {
+  override name = 'TooManyHolds';
+}
 export type Hold = { kind: 'user' | 'customer'; id: string; reason: string; byWhom: string };
 
-/** Pauses one user, or all users of one customer: their events wait from the next batch on. False: was held already. */
+/** Pauses one user, or all users of one customer: their events wait from the next batch on. False: was held already. Throws
+ *  TooManyHolds. */
 export async function hold(db: Db, { kind, id, reason, byWhom }: Hold): Promise<boolean> {
   const { made } = await audited(db, { who: byWhom, verb: 'hold', scope: { kind, id, reason } }, async (tx) => {
     const [answer] = await tx.execute<{ made: boolean; full: boolean }>(sql`
@@ -62,7 +67,7 @@ export async function hold(db: Db, { kind, id, reason, byWhom }: Hold): Promise<
            made as (insert into holds (kind, id, reason, by_whom) select ${kind}, ${id}, ${reason}, ${byWhom} from few where ok
                     on conflict do nothing returning 1)
       select exists (select from made) as made, not ok as full from few`);
-    if (answer?.full) throw new Error(`there are ${MOST_HOLDS} holds already: release some first`);
+    if (answer?.full) throw new TooManyHolds(`There are ${MOST_HOLDS} holds already: release some first.`);
     return { made: answer?.made ?? false };
   });
   return made;

@@ -10,6 +10,7 @@ import type { Db } from '../db/client.ts';
 import { writeAudit } from './audit.ts';
 import type { WaitingFilter } from './give-up.ts';
 import { bounded, type Decided, type Filter, nextPortion, type PortionSize, type Recognised } from './portions.ts';
+import { countUpTo } from './queries/rows.ts';
 import type { Draining } from './redrive.ts';
 import { rolledBack } from './rolled-back.ts';
 import { addSums, type Settlement, type Sums, settlePortion } from './settle-portion.ts';
@@ -60,7 +61,7 @@ async function rehearse(
   const recognised: Recognised = new Map();
   for (let cursor = ''; ; ) {
     let portion = await nextPortion(db, deciding, cursor, TOGETHER, { recognised });
-    if (portion !== undefined && (await waitingOf(db, portion.userIds)) > MOST_TOGETHER)
+    if (portion !== undefined && (await isMuchWaiting(db, portion.userIds)))
       portion = await nextPortion(db, deciding, cursor, ONE_BY_ONE, { recognised });
     if (portion === undefined) break;
     if (signal?.aborted) {
@@ -69,12 +70,20 @@ async function rehearse(
     }
     const taken = portion;
     const { settlements, sums, stopped } = await rolledBack(db, (tx) =>
-      settlePortion({ ...draining, db: tx, rehearsed: true }, deciding, taken, { recognised, most: MOST_EVENTS }),
+      settlePortion({ ...draining, db: tx, rehearsed: true }, deciding, taken, {
+        recognised,
+        most: MOST_EVENTS,
+        signal,
+      }),
     );
     for (const each of settlements) tell?.(each);
     addSums(rehearsed, sums);
     rehearsed.matched += settlements.length;
     if (stopped) rehearsed.more = true;
+    if (stopped && signal?.aborted) {
+      rehearsed.interrupted = true;
+      break;
+    }
     cursor = portion.cursor;
   }
   const scope = {
@@ -94,8 +103,9 @@ const MOST_EVENTS = 2_000;
 const TOGETHER: PortionSize = { users: 20, alone: 20, letters: MOST_TOGETHER, ofOneSource: MOST_EVENTS };
 const ONE_BY_ONE: PortionSize = { ...TOGETHER, users: 1, alone: 1 };
 
-async function waitingOf(db: Db, userIds: readonly string[]): Promise<number> {
-  const [row] = await db.execute<{ n: number }>(sql`
-    select coalesce(sum(waiting), 0)::float8 as n from users where user_id = any(${sql.param(userIds)}::text[])`);
-  return row?.n ?? 0;
+/** Of users that do not exist yet, too: only the rows say how many there are. */
+async function isMuchWaiting(db: Db, userIds: readonly string[]): Promise<boolean> {
+  const waiting = sql`select 1 from waiting where user_id = any(${sql.param(userIds)}::text[])`;
+  const [row] = await db.execute<{ n: number }>(sql`select ${countUpTo(MOST_TOGETHER + 1, waiting)} as n`);
+  return (row?.n ?? 0) > MOST_TOGETHER;
 }

@@ -44,6 +44,8 @@ export type How = {
   recognised?: Recognised;
   /** So many events go at most. */
   most?: number;
+  /** Of events that wait no more are given up then. */
+  signal?: AbortSignal | undefined;
 };
 
 /** Marks them, drains their users, and reads what became of each. Of dead letters that were no user's, those that turn out to be one's
@@ -52,16 +54,20 @@ export async function settlePortion(
   draining: Draining,
   deciding: Decided,
   portion: Portion,
-  { atOnce = 1, recognised = new Map(), most = Number.POSITIVE_INFINITY }: How = {},
+  { atOnce = 1, recognised = new Map(), most = Number.POSITIVE_INFINITY, signal }: How = {},
 ): Promise<Settled> {
   const { db } = draining;
   const { kind, who: byWhom, note, force: forced, startedAt } = deciding;
   const customerIds: string[] = [];
   const went = new Map<string, string>();
   let ids = [...portion.ids];
+  let left = most;
+  let stopped = false;
 
-  if (kind === 'give up') ids = await giveUp(draining, portion.userIds, deciding);
-  else if (kind === 'discard') await discardAndCount(draining, portion, { byWhom, note });
+  if (kind === 'give up') {
+    ({ ids, stopped } = await giveUp(draining, portion.userIds, deciding, { most, signal }));
+    left -= ids.length;
+  } else if (kind === 'discard') await discardAndCount(draining, portion, { byWhom, note });
   else {
     for (const id of portion.forgotten ?? []) await recogniseDeadLetter(draining, id);
     if (portion.userIds.length === 0) ids = await recogniseEach(draining, ids, recognised);
@@ -75,8 +81,6 @@ export async function settlePortion(
         customerIds.push(event.customerId);
     }
   }
-  let left = most;
-  let stopped = false;
   const drainSome = async (userIds: readonly string[]) => {
     const tell: Tell = (_, results) => {
       left -= results.length;
@@ -87,7 +91,8 @@ export async function settlePortion(
     };
     if (await drainUpTo(draining, userIds, tell, left)) stopped = true;
   };
-  await eachOf(inPortions(portion.userIds, USERS_PER_DRAIN), atOnce, drainSome);
+  // Where not all was given up, what is left of it would go now, and does not in the act.
+  if (!stopped) await eachOf(inPortions(portion.userIds, USERS_PER_DRAIN), atOnce, drainSome);
   for (const customerId of customerIds)
     for await (const some of usersToBeCreated(db, customerId)) {
       await drainSome(some);

@@ -3,7 +3,7 @@
 // Owns:          the routes' order, their frame (roles, no caching), opening and closing what they reach.
 // Does not own:  what a route answers (the files beside this one), errors (problems.ts).
 //
-// I1  Reads have a pool of their own, of at most 4 connections whose statements end after 3 s: however often somebody asks, the
+// I1  Reads have a pool of their own, of at most 4 connections whose statements end after 3 s, and the live numbers one beside it: however often somebody asks, the
 //     pipeline's connections stay the pipeline's, and Postgres is never asked more than 4 things at once. The acts of operators have
 //     another, of 5 (two jobs of two, and one beside): a slow look must not delay them, nor they the pipeline. Both are opened when
 //     they are first needed.
@@ -46,6 +46,8 @@ export type Api = {
   close(): Promise<void>;
 };
 
+/** The numbers that everybody looks at wait for nobody's slow question. */
+const LOOKING = { connections: 1, statementTimeoutMs: 3_000, lockTimeoutMs: 1_000 };
 const READING = { connections: 4, statementTimeoutMs: 3_000, lockTimeoutMs: 1_000 };
 
 /** Undefined: nobody may use it here (AUTH_MODE), and nothing is opened. */
@@ -60,7 +62,8 @@ export function createApi({ config, log, live: createLive, wake, draining }: Api
   const applicationName = `${config.database.applicationName}-api`;
   const reads = openDatabase({ ...config.database, ...READING, applicationName });
   const acts = createActs({ config, log, wake, draining });
-  const live = createLive(reads.db, () => acts.runner.here());
+  const looks = openDatabase({ ...config.database, ...LOOKING, applicationName });
+  const live = createLive(looks.db, () => acts.runner.here());
   const { basePath } = config.http;
   const jaegerUrl = config.tracing.jaegerUiUrl?.replace(/\/+$/, '') ?? null;
   const reach: Reach = { read: reads.db, readSql: reads.sql, live, acts, basePath, jaegerUrl, payloads: auth.payloads };
@@ -71,7 +74,7 @@ export function createApi({ config, log, live: createLive, wake, draining }: Api
       await acts.runner.stop();
     },
     async close() {
-      await Promise.all([acts.close(), reads.close()]);
+      await Promise.all([acts.close(), reads.close(), looks.close()]);
     },
   };
 }

@@ -87,7 +87,10 @@ export function createAuth(settings: AuthSettings, clock: () => number = Date.no
 
   function admit(request: FastifyRequest): void {
     const { role, reads } = request.routeOptions.config;
-    if (mode === 'none') assertLocalName(request);
+    if (mode === 'none') {
+      assertLocalName(request);
+      assertNoProxy(request);
+    }
     if (request.method !== 'GET' && request.method !== 'HEAD' && reads !== true) assertOwnPage(request);
     if (role === 'public') return;
     if (request.refusal !== null) throw request.refusal;
@@ -149,6 +152,13 @@ export async function sightOf(
   return 'revealed';
 }
 
+/** Whether an address may be looked for: who finds its user knows it. Then it is written down, without the address. */
+export async function mayAskForAddress(request: FastifyRequest, { acts }: Pick<Reach, 'acts'>): Promise<boolean> {
+  const { mayReveal, who } = callerOf(request);
+  if (mayReveal) await writeAudit(acts.db, { who, verb: 'reveal', scope: { search: 'e-mail' } }, {});
+  return mayReveal;
+}
+
 /** `endsAt`: seconds since 1970. */
 type Claims = { role: Role; who: string; endsAt?: number };
 
@@ -191,6 +201,17 @@ function assertLocalName({ host }: FastifyRequest): void {
   if (!isLoopback(name) && !name.endsWith('.localhost'))
     throw new Refused('forbidden', 'Without AUTH_MODE it answers under names of this machine only, such as localhost.');
 }
+
+/** A proxy on this machine asks under a local name too, for whoever asks the proxy. */
+function assertNoProxy({ headers }: FastifyRequest): void {
+  const sign = Object.keys(headers).find((name) => PROXIES.has(name) || name.startsWith('x-forwarded-'));
+  if (sign !== undefined)
+    throw new Refused(
+      'forbidden',
+      `A proxy asks for somebody (${sign}): set AUTH_MODE, or everybody were an operator.`,
+    );
+}
+const PROXIES: ReadonlySet<string> = new Set(['forwarded', 'via', 'x-real-ip']);
 
 /** No other page can send these without being asked for permission first, which is never given. */
 function assertOwnPage(request: FastifyRequest): void {

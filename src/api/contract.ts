@@ -559,8 +559,10 @@ export const pageOf = page;
 const all = <T extends TSchema>(item: T) => Type.Object({ items: Type.Array(item) });
 export const Partitions = all(PartitionRow);
 export const Holds = all(HoldRow);
-export const DeadLetterGroups = all(DeadLetterGroup);
-export const WaitingGroups = all(WaitingGroup);
+/** `complete` false: there are more than were looked at, older ones; counts are the least there is. */
+const groups = <T extends TSchema>(item: T) => Type.Object({ items: Type.Array(item), complete: Type.Boolean() });
+export const DeadLetterGroups = groups(DeadLetterGroup);
+export const WaitingGroups = groups(WaitingGroup);
 
 export type Session = Static<typeof Session>;
 export type Geometry = Static<typeof Geometry>;

@@ -55,7 +55,7 @@ export function deadLetterRoutes(app: App, reach: Reach): void {
         response: { 200: DeadLetterGroups },
       },
     },
-    async ({ query }) => ({ items: await groupDeadLetters(read, query) }),
+    ({ query }) => groupDeadLetters(read, query),
   );
 
   app.get(

@@ -19,7 +19,10 @@ export type JobRunner = {
   assertFree(): void;
   /** Takes the place of a job for something as large, such as a rehearsal; as above. Returns how to give it back. */
   occupy(): () => void;
-  /** Begins, or goes on with, a job that is settled step by step. */
+  /** The same for a job that is to be gone on with: until it is given back, nobody else reserves it. Throws Refused where it runs here
+   *  already, too. */
+  reserve(id: number): () => void;
+  /** Begins, or goes on with, a job that is settled step by step; one that runs here already is left as it is. */
   run(job: Job): void;
   here(): Iterable<JobHere>;
   /** A job as the API shows it: with its rate, where it runs here. */
@@ -42,9 +45,10 @@ export function createJobRunner({
   const running = new Map<number, JobHere & { ended: Promise<void> }>();
   const stopping = new AbortController();
 
+  const reserved = new Set<number>();
   let occupied = 0;
 
-  return { assertFree, occupy, run, here: () => running.values(), shown, stop };
+  return { assertFree, occupy, reserve, run, here: () => running.values(), shown, stop };
 
   function assertFree(): void {
     if (running.size + occupied >= MOST_AT_ONCE)
@@ -63,7 +67,18 @@ export function createJobRunner({
     };
   }
 
+  function reserve(id: number): () => void {
+    if (running.has(id) || reserved.has(id)) throw new Refused('conflict', `Job ${id} runs here already.`);
+    const free = occupy();
+    reserved.add(id);
+    return () => {
+      reserved.delete(id);
+      free();
+    };
+  }
+
   function run(job: Job): void {
+    if (running.has(job.id)) return;
     const ended = work(job)
       .catch((error) => {
         if (error instanceof JobTaken) log.info({ job: job.id }, error.message);

@@ -2,7 +2,7 @@
 import { Type } from 'typebox';
 import type { Db } from '../../db/client.ts';
 import { cancelJob, readJob, readJobs, resumeJob } from '../jobs.ts';
-import { hold, release, resume } from '../operate.ts';
+import { hold, release, resume, TooManyHolds } from '../operate.ts';
 import { readAudit } from '../queries/audit.ts';
 import { readHoldsCounted } from '../queries/holds.ts';
 import { type App, Query, type Reach, RowId, Said } from './app.ts';
@@ -95,7 +95,9 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
     },
     async (request, reply) => {
       const { kind, id, reason } = request.body;
-      const made = await hold(acts.db, { kind, id, reason, byWhom: callerOf(request).who });
+      const made = await hold(acts.db, { kind, id, reason, byWhom: callerOf(request).who }).catch((error) => {
+        throw error instanceof TooManyHolds ? new Refused('conflict', error.message) : error;
+      });
       if (!made) throw new Refused('conflict', `The ${kind} is on hold already.`);
       reply.code(201);
       return await holdOf(acts.db, kind, id);
@@ -177,14 +179,16 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       const before = await readJob(acts.db, id);
       if (before !== undefined && before.kind !== 'redrive' && before.kind !== 'discard')
         throw new Refused('conflict', `A ${before.kind} does not go on here: \`user-lifecycle jobs resume\`.`);
-      if ([...acts.runner.here()].some((here) => here.id === id))
-        throw new Refused('conflict', `Job ${id} runs here already.`);
-      const free = acts.runner.occupy();
-      const job = await resumeJob(acts.db, id, callerOf(request).who).finally(free);
-      if (job === undefined) throw await notRunning(id);
-      acts.runner.run(job);
-      reply.code(202).header('location', `${basePath}api/v1/jobs/${id}`);
-      return acts.runner.shown(job);
+      const giveBack = acts.runner.reserve(id);
+      try {
+        const job = await resumeJob(acts.db, id, callerOf(request).who);
+        if (job === undefined) throw await notRunning(id);
+        acts.runner.run(job);
+        reply.code(202).header('location', `${basePath}api/v1/jobs/${id}`);
+        return acts.runner.shown(job);
+      } finally {
+        giveBack();
+      }
     },
   );
 

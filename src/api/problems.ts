@@ -129,9 +129,11 @@ const UNREADABLE: Readonly<Record<number, string>> = {
 
 function ofDatabase(error: unknown, log: Log): Refused {
   const { class: what, code, known } = classify(error);
-  if (code === '57014') return new Refused('heavy', 'Postgres ended it: it took longer than it may.');
+  // Perhaps only the answer to an act that was done.
+  if (code === '57014')
+    return new Refused('heavy', 'Postgres ended it: it took longer than it may.', { isUncertain: true });
   if (code === '55P03')
-    return new Refused('unavailable', 'Somebody else has locked what is needed. Nothing was changed; try again.');
+    return new Refused('unavailable', 'Somebody else has locked what is needed: try again.', { isUncertain: true });
   if (what === 'conflict')
     return new Refused('conflict', 'Somebody else is at work on the same rows. Nothing was changed; try again.');
   if (code === '25006') return new Refused('unavailable', 'Postgres is read-only at the moment.');

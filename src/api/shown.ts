@@ -30,7 +30,9 @@ export function noteOfStep({
     case 'skipped':
       return SKIPPED[type] ?? 'It would change nothing.';
     default:
-      return [facts.forced === true ? FORCED : [], drift ? driftOf(type, from, event) : []].flat().join(' ') || null;
+      return (
+        [facts.forced === true ? FORCED : [], drift ? driftOf(type, from, event ?? {}) : []].flat().join(' ') || null
+      );
   }
 }
 const SKIPPED: Readonly<Record<string, string>> = {

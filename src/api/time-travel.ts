@@ -64,6 +64,10 @@ function versionOf(steps: readonly Step[], { version, time }: { version?: number
       errors: [{ detail: 'stands beside `version`', pointer: '/time' }],
     });
   if (time !== undefined) {
+    if (Number.isNaN(Date.parse(time)))
+      throw new Refused('invalid-request', 'There is no such moment.', {
+        errors: [{ detail: 'is no moment', pointer: '/time' }],
+      });
     const untilMs = Date.parse(time) + 1; // a step's own time as shown is cut to ms, here it is rounded
     return steps.filter(({ recordedAtMs }) => recordedAtMs <= untilMs).length;
   }

@@ -49,9 +49,7 @@ export function waitingRoutes(app: App, reach: Reach): void {
         response: { 200: WaitingGroups },
       },
     },
-    async ({ query: { reason: waitsFor, ...filter } }) => ({
-      items: await groupWaiting(read, { ...filter, waitsFor }),
-    }),
+    ({ query: { reason: waitsFor, ...filter } }) => groupWaiting(read, { ...filter, waitsFor }),
   );
 
   app.get(

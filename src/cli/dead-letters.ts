@@ -58,11 +58,12 @@ function registerList(group: Command): void {
       act(async ({ out, database }, options: ListOptions) => {
         if (options.waiting) return await database((at) => listWaiting(at, out, options));
         if (options.group) {
-          const groups = await database(async ({ db }) => {
+          const { items: groups, complete } = await database(async ({ db }) => {
             const { groupDeadLetters } = await import('../queries/dead-letters.ts');
             return await groupDeadLetters(db, options);
           });
           out.many(groups, GROUP_COLUMNS, 'No dead letters.');
+          if (!complete) out.say('Only the newest were counted: there are more.');
           if (groups[0] !== undefined) out.next(`dlq list --code ${groups[0].code}`);
           return;
         }

@@ -82,7 +82,9 @@ function registerHistory(group: Command): void {
           options: { outcome?: string; limit: number; before?: string; reveal?: true },
         ) => {
           const steps = await database(({ db }) => readHistory(db, id, options));
-          const shown = options.reveal ? steps : steps.map((step) => ({ ...step, event: maskedEvent(step.event) }));
+          const shown = options.reveal
+            ? steps
+            : steps.map((step) => ({ ...step, event: maskedEvent(step.event ?? {}) }));
           out.many(
             shown,
             STEP_COLUMNS,

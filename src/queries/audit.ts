@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm';
 import type { Db } from '../../db/client.ts';
 import { allOf } from '../dead-letter-filter.ts';
-import { iso } from './rows.ts';
+import { iso, shortScope } from './rows.ts';
 
 export type AuditListed = {
   id: number;
@@ -16,7 +16,7 @@ export type AuditListed = {
   jobId: number | null;
 };
 
-/** Those that fit, the newest first, of those below `below`. */
+/** Those that fit, the newest first, of those below `below`; of numbers the first (shortScope). */
 export async function readAudit(
   db: Db,
   { who, verb }: { who?: string | undefined; verb?: string | undefined },
@@ -28,7 +28,7 @@ export async function readAudit(
     verb === undefined ? undefined : sql`verb = ${verb}`,
   ]);
   const rows = await db.execute<AuditListed>(sql`
-    select id::float8 as id, at, who, verb, scope, dry_run as "dryRun", result, job_id::float8 as "jobId"
+    select id::float8 as id, at, who, verb, ${shortScope('scope')} as scope, dry_run as "dryRun", result, job_id::float8 as "jobId"
       from audit where ${where} order by id desc limit ${limit}::int`);
   return rows.map((row) => ({ ...row, at: iso(row.at) }));
 }

@@ -89,29 +89,50 @@ export type DeadLetterGroup = {
 const LOOPING_ATTEMPTS = 4;
 const MOST_BEHIND = 10_001;
 
-/** One for each code and type, the largest first. */
-export async function groupDeadLetters(db: Db, wanted: Wanted): Promise<DeadLetterGroup[]> {
-  const fits = where(wanted);
-  const rows = await db.execute<DeadLetterGroup>(sql`
-    select g.*, ${countUpTo(
-      MOST_BEHIND,
-      sql`select 1 from waiting w where w.user_id in (select d.user_id from dead_letters d
-                                                       where ${fits} and d.blocks and d.status in ('open', 'redriving')
-                                                         and d.code = g.code and d.type is not distinct from g.type)`,
-    )} as behind
-      from (select code, type, sum(n)::float8 as count, count(user_id)::int as users, min(least) as "leastAttempts",
-                   max(most) as "mostAttempts", min(first) as "firstFailedAt", max(last) as "lastFailedAt", bool_or(loops) as looping
-              from (select d.code, d.type, d.user_id, count(*) as n, min(d.attempts) as least, max(d.attempts) as most,
-                           min(d.first_failed_at) as first, max(d.last_failed_at) as last,
-                           bool_or(d.attempts >= ${sql.raw(String(LOOPING_ATTEMPTS))} and d.status = 'open') as loops
-                      from dead_letters d where ${fits} group by d.code, d.type, d.user_id) of_users
-             group by code, type) g
-     order by g.count desc, g.code, g.type`);
-  return rows.map((row) => ({
-    ...row,
-    firstFailedAt: iso(row.firstFailedAt),
-    lastFailedAt: iso(row.lastFailedAt),
-  }));
+const MOST_GROUPED = 200_000;
+
+/** One for each code and type, the largest first. Of the newest 200,000 (of a user's, where one is asked for): `complete` false, where
+ *  there are more. `mostGrouped`: another number of them. */
+export async function groupDeadLetters(
+  db: Db,
+  wanted: Wanted,
+  { mostGrouped = MOST_GROUPED }: { mostGrouped?: number } = {},
+): Promise<{ items: DeadLetterGroup[]; complete: boolean }> {
+  const { status, user } = wanted;
+  // What the indices are good for; the rest of the filter looks through no more than these.
+  const newest = status === undefined ? where({ user }) : allOf(fitting({ user }));
+  const [row] = await db.execute<{ complete: boolean; items: DeadLetterGroup[] }>(sql`
+    with looked as materialized (
+           select d.id, d.code, d.type, d.user_id, d.topic, d.status, d.blocks, d.attempts, d.first_failed_at, d.last_failed_at
+             from dead_letters d where ${newest} order by d.id desc limit ${mostGrouped + 1}::int),
+         of_users as materialized (
+           select d.code, d.type, d.user_id, count(*) as n, min(d.attempts) as least, max(d.attempts) as most,
+                  min(d.first_failed_at) as first, max(d.last_failed_at) as last,
+                  bool_or(d.attempts >= ${sql.raw(String(LOOPING_ATTEMPTS))} and d.status = 'open') as loops,
+                  bool_or(d.blocks and d.status in ('open', 'redriving')) as blocks
+             from (select * from looked order by id desc limit ${mostGrouped}::int) d
+            where ${where(wanted)} group by d.code, d.type, d.user_id),
+         groups as (
+           select code, type, sum(n)::float8 as count, count(user_id)::int as users, min(least) as "leastAttempts",
+                  max(most) as "mostAttempts", min(first) as "firstFailedAt", max(last) as "lastFailedAt", bool_or(loops) as looping
+             from of_users group by code, type)
+    select (select count(*) from looked) <= ${mostGrouped}::int as complete,
+           (select coalesce(json_agg(g order by g.count desc, g.code, g.type), '[]')
+              from (select groups.*, ${countUpTo(
+                MOST_BEHIND,
+                sql`select 1 from waiting w where w.user_id in (select o.user_id from of_users o
+                                                                 where o.blocks and o.code = groups.code
+                                                                   and o.type is not distinct from groups.type)`,
+              )} as behind from groups) g) as items`);
+  const { complete, items } = row as { complete: boolean; items: DeadLetterGroup[] };
+  return {
+    complete,
+    items: items.map((group) => ({
+      ...group,
+      firstFailedAt: iso(group.firstFailedAt),
+      lastFailedAt: iso(group.lastFailedAt),
+    })),
+  };
 }
 
 export type Header = [name: string, value: Buffer | null];
@@ -167,11 +188,15 @@ export function headersOf(text: string): Header[] {
 export type ActShown = { at: string; who: string; verb: string; reason: string | null };
 
 const MOST_ACTS = 20;
+/** No index leads from a number to the acts that name it. */
+const ACTS_LOOKED_THROUGH = 20_000;
 
-/** What operators did with this one by its number, the newest first. Acts by a filter are not among them: they name no numbers. */
+/** What operators did with this one by its number, the newest first, among their last 20,000 acts. Acts by a filter are not among them:
+ *  they name no numbers. */
 export async function actsOn(db: Db, id: number): Promise<ActShown[]> {
   const rows = await db.execute<ActShown>(sql`
-    select at, who, verb, scope ->> 'reason' as reason from audit
+    select at, who, verb, scope ->> 'reason' as reason
+      from (select * from audit order by id desc limit ${ACTS_LOOKED_THROUGH}::int) newest
      where verb in ('redrive', 'discard', 'edit', 'reveal') and not dry_run
        and (scope -> 'id' = to_jsonb(${id}::bigint) or scope -> 'ids' @> to_jsonb(${id}::bigint)) order by id desc limit ${MOST_ACTS}::int`);
   return rows.map((row) => ({ ...row, at: iso(row.at) }));

@@ -31,14 +31,17 @@ export type StepShown = {
   recordedAt: string;
   machineVersion: number;
   facts: Record<string, unknown>;
-  event: Record<string, unknown>;
+  /** null: it has more bytes than were asked for. */
+  event: Record<string, unknown> | null;
 };
 
+const shown = (mostBytes: number | undefined): SQL =>
+  sql`${SHOWN}, ${mostBytes === undefined ? sql`h.event` : sql`case when octet_length(h.event::text) <= ${mostBytes}::int then h.event end`} as event`;
 const SHOWN = sql.raw(`
   h.version, h.user_id as "userId", h.customer_id as "customerId", h.type, h.outcome, h.from_state as "from", h.to_state as "to",
   h.transition, h.drift, h.topic, h.partition, h.generation, h."offset", h.dialect, h.event_id as "eventId",
   h.trace_id as "traceId", h.occurred_at as "occurredAt", h.recorded_at as "recordedAt",
-  h.machine_version as "machineVersion", h.facts, h.event`);
+  h.machine_version as "machineVersion", h.facts`);
 
 function inIso(row: StepShown): StepShown {
   return { ...row, occurredAt: iso(row.occurredAt), recordedAt: iso(row.recordedAt) };
@@ -57,7 +60,7 @@ export async function findSteps(
   db: Db,
   userId: string,
   { outcome, type, from, to }: StepFilter,
-  { before, limit }: { before?: number | undefined; limit: number },
+  { before, limit, mostBytes }: { before?: number | undefined; limit: number; mostBytes?: number },
 ): Promise<StepShown[]> {
   const where = allOf([
     sql`h.user_id = ${userId}`,
@@ -68,7 +71,7 @@ export async function findSteps(
     to === undefined ? undefined : sql`h.recorded_at < ${to}::timestamptz`,
   ]);
   const rows = await db.execute<StepShown>(sql`
-    select ${SHOWN} from history h where ${where} order by h.version desc limit ${limit}::int`);
+    select ${shown(mostBytes)} from history h where ${where} order by h.version desc limit ${limit}::int`);
   return rows.map(inIso);
 }
 
@@ -89,7 +92,7 @@ export type LatestFilter = {
 export async function latestSteps(
   db: Db,
   { transition, state, outcome }: LatestFilter,
-  limit: number,
+  { limit, mostBytes }: { limit: number; mostBytes: number },
 ): Promise<Tail<StepShown>> {
   const where = allOf([
     transition === undefined ? undefined : sql`t.transition = ${transition}`,
@@ -102,7 +105,7 @@ export async function latestSteps(
       with tails as materialized (${tails()}),
            newest as (select t.topic, t.partition, t.generation, t."offset", t.recorded_at from tails t where ${where}
                        order by t.recorded_at desc, t."offset" desc limit ${limit}::int)
-      select ${SHOWN} from newest n join history h using (topic, partition, generation, "offset")
+      select ${shown(mostBytes)} from newest n join history h using (topic, partition, generation, "offset")
        order by n.recorded_at desc, n."offset" desc`),
   ]);
   return { items: rows.map(inIso), ...facts };

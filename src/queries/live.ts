@@ -9,7 +9,7 @@ import type { Job } from '../jobs.ts';
 import { REDRIVE_TOPIC, readTallies } from '../positions.ts';
 import type { Tallies } from '../tallies.ts';
 import { type HoldCounted, readHoldsCounted } from './holds.ts';
-import { iso } from './rows.ts';
+import { iso, shortScope } from './rows.ts';
 
 export type PositionSeen = {
   topic: string;
@@ -73,7 +73,7 @@ async function countBy(db: Db, rows: ReturnType<typeof sql>): Promise<Record<str
 async function newestJobs(db: Db): Promise<Open['jobs']> {
   return [
     ...(await db.execute<Open['jobs'][number]>(sql`
-      select id::float8 as id, kind, scope, options, state, total::float8 as total, done::float8 as done, failed::float8 as failed,
+      select id::float8 as id, kind, ${shortScope('scope')} as scope, options, state, total::float8 as total, done::float8 as done, failed::float8 as failed,
              started_by as "startedBy", started_at as "startedAt", updated_at as "updatedAt", ended_at as "endedAt"
         from (select * from jobs order by id desc limit 1000) newest
        order by state <> 'running', id desc limit ${MOST_JOBS}`)),

@@ -42,21 +42,23 @@ export function listed<T extends UserListed>(row: T): T {
 export type UserFilter = {
   state?: string | undefined;
   customer?: string | undefined;
-  /** An id, the beginning of one, or (with an "@") an address as a whole, whatever its case. */
+  /** An id, or the beginning of one. */
   q?: string | undefined;
+  /** `q` may be an address too, as a whole, whatever its case. */
+  byEmail?: boolean | undefined;
 };
 
 /** The users that fit, by id, behind `after`. By `state` alone every row is looked at: no index on what changes. */
 export async function findUsers(
   db: Db,
-  { state, customer, q }: UserFilter,
+  { state, customer, q, byEmail = false }: UserFilter,
   { after = '', limit }: { after?: string | undefined; limit: number },
 ): Promise<UserListed[]> {
   const where = allOf([
     sql`u.user_id > ${after}`,
     state === undefined ? undefined : sql`u.state = ${state}`,
     customer === undefined ? undefined : sql`u.customer_id = ${customer}`,
-    q === undefined ? undefined : looksLike(q),
+    q === undefined ? undefined : looksLike(q, byEmail),
   ]);
   const rows = await db.execute<UserListed>(sql`
     select ${LISTED} from users u where ${where} order by u.user_id limit ${limit}::int`);
@@ -64,9 +66,9 @@ export async function findUsers(
 }
 
 /** Ids are printable ASCII in byte order: what begins with `q` lies between it and it with the byte above. */
-function looksLike(q: string): SQL {
+function looksLike(q: string, byEmail: boolean): SQL {
   const id = sql`u.user_id >= ${q} and u.user_id < ${`${q}\x7f`}`;
-  return q.includes('@') ? sql`(${id} or lower(u.email) = lower(${q}))` : id;
+  return byEmail ? sql`(${id} or lower(u.email) = lower(${q}))` : id;
 }
 
 /** Undefined: it does not exist. */

@@ -69,14 +69,33 @@ export type WaitingGroup = {
   lastSince: string;
 };
 
-/** One for each reason and type, the largest first. */
-export async function groupWaiting(db: Db, filter: WaitingFilter): Promise<WaitingGroup[]> {
-  const rows = await db.execute<WaitingGroup>(sql`
-    select reason, type, sum(n)::float8 as count, count(*)::int as users, min(first) as "firstSince", max(last) as "lastSince"
-      from (select w.reason, w.type, w.user_id, count(*) as n, min(w.since) as first, max(w.since) as last
-              from waiting w where ${allOf(fittingWaiting(filter))} group by w.reason, w.type, w.user_id) of_users
-     group by reason, type order by sum(n) desc, reason, type`);
-  return rows.map((row) => ({ ...row, firstSince: iso(row.firstSince), lastSince: iso(row.lastSince) }));
+const MOST_GROUPED = 200_000;
+
+/** One for each reason and type, the largest first. Of the newest 200,000 (of a user's, where one is asked for): `complete` false,
+ *  where there are more. `mostGrouped`: another number of them. */
+export async function groupWaiting(
+  db: Db,
+  filter: WaitingFilter,
+  { mostGrouped = MOST_GROUPED }: { mostGrouped?: number } = {},
+): Promise<{ items: WaitingGroup[]; complete: boolean }> {
+  const { user } = filter;
+  const [row] = await db.execute<{ complete: boolean; items: WaitingGroup[] }>(sql`
+    with looked as materialized (
+           select w.id, w.reason, w.type, w.user_id, w.customer_id, w.topic, w.since
+             from waiting w where ${allOf(fittingWaiting({ user }))} order by w.id desc limit ${mostGrouped + 1}::int),
+         groups as (
+           select reason, type, sum(n)::float8 as count, count(*)::int as users, min(first) as "firstSince", max(last) as "lastSince"
+             from (select w.reason, w.type, w.user_id, count(*) as n, min(w.since) as first, max(w.since) as last
+                     from (select * from looked order by id desc limit ${mostGrouped}::int) w
+                    where ${allOf(fittingWaiting(filter))} group by w.reason, w.type, w.user_id) of_users
+            group by reason, type)
+    select (select count(*) from looked) <= ${mostGrouped}::int as complete,
+           (select coalesce(json_agg(groups order by count desc, reason, type), '[]') from groups) as items`);
+  const { complete, items } = row as { complete: boolean; items: WaitingGroup[] };
+  return {
+    complete,
+    items: items.map((group) => ({ ...group, firstSince: iso(group.firstSince), lastSince: iso(group.lastSince) })),
+  };
 }
 
 export type WaitingWhole = WaitingListed & { key: Buffer | null; value: Buffer | null; headers: Header[] };

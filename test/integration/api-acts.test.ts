@@ -246,6 +246,37 @@ describe('jobs', () => {
     expectProblem(await api('/jobs/999'), 'not-found', 404);
   });
 
+  test('one that two go on with at once runs once', async () => {
+    const id = await left();
+    const both: Promise<Answer>[] = [];
+    await world.sql.begin(async (tx) => {
+      await tx`select 1 from jobs for update`;
+      both.push(post(`/jobs/${id}/resume`, undefined), post(`/jobs/${id}/resume`, undefined));
+      expectProblem(await Promise.race(both), 'conflict', 409);
+    });
+    const [accepted, ...more] = (await Promise.all(both)).filter(({ status }) => status === 202);
+    expect(more).toEqual([]);
+    expect(await ended(accepted as Answer)).toMatchObject({ state: 'done', done: 1 });
+    expect(await world.sql`select 1 from audit where verb = 'resume'`).toHaveLength(1);
+  });
+
+  test('of very many numbers shows the first 20 in lists, and keeps them all', async () => {
+    const ids = Array.from({ length: 25 }, (_, i) => i + 1);
+    const { startDiscard } = await import('../../src/settle.ts');
+    const { id } = await startDiscard(world.db, { filter: { ids }, who: 'ann', reason: 'x' });
+    await startDiscard(world.db, { filter: { ids: [7] }, who: 'ann', reason: 'x' });
+    const short = { ids: ids.slice(0, 20), idsCount: 25 };
+    const { jobs } = (await api('/stats')).json as contract.Stats;
+    const listed = (await api('/jobs')).json as { items: contract.JobRow[] };
+    for (const rows of [jobs, listed.items]) expect(rows.map(({ scope }) => scope)).toEqual([{ ids: [7] }, short]);
+    const acts = (await api('/audit')).json as { items: contract.AuditItem[] };
+    expect(acts.items.map(({ scope }) => scope)).toEqual([
+      { ids: [7], reason: 'x' },
+      { ...short, reason: 'x' },
+    ]);
+    expect((await api(`/jobs/${id}`)).json).toMatchObject({ scope: { ids } });
+  });
+
   test('one that is cancelled keeps what was done', async () => {
     const id = await left();
     const cancelled = await post(`/jobs/${id}/cancel`, undefined);
@@ -300,6 +331,15 @@ describe('an act that is sent again', () => {
     expect(answers.filter(({ status }) => status === 201).length).toBeGreaterThanOrEqual(1);
     expect(answers.filter(({ status }) => status !== 201 && status !== 409)).toEqual([]);
     expect(await audit()).toHaveLength(1);
+  });
+
+  test('after a hold too many may be sent again with the same key', async () => {
+    await world.sql`
+      insert into holds (kind, id, reason, by_whom) select 'user', 'h' || n, 'x', 'test' from generate_series(1, 10000) n`;
+    const problem = expectProblem(await post('/holds', body, { 'idempotency-key': 'k1' }), 'conflict', 409);
+    expect(problem.detail).toBe('There are 10000 holds already: release some first.');
+    await world.sql`delete from holds where id = 'h1'`;
+    expect((await post('/holds', body, { 'idempotency-key': 'k1' })).status).toBe(201);
   });
 
   test('after it was refused may be sent again with the same key: nothing was done', async () => {

@@ -3,6 +3,8 @@
 import type { TSchema } from 'typebox';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as contract from '../../src/api/contract.ts';
+import { actsOn, groupDeadLetters } from '../../src/queries/dead-letters.ts';
+import { groupWaiting } from '../../src/queries/waiting.ts';
 import { ask, expectFits, expectProblem } from '../support/api.ts';
 import {
   cloudEvent,
@@ -235,6 +237,35 @@ test('what waits: a list, groups, one', async () => {
     customerName: 'E***',
   });
   expectProblem(await api('/waiting/999'), 'not-found', 404);
+});
+
+test('groups are of the newest rows, and say where there are more', async () => {
+  const dead = await groupDeadLetters(world.db, {}, { mostGrouped: 1 });
+  expect(dead).toMatchObject({ complete: false, items: [{ code: 'unknown-version', count: 1, behind: 1 }] });
+  expect(await groupDeadLetters(world.db, { code: 'json' }, { mostGrouped: 1 })).toEqual({
+    complete: false,
+    items: [],
+  });
+  expect(await groupDeadLetters(world.db, {}, { mostGrouped: 2 })).toMatchObject({ complete: true });
+  const waiting = await groupWaiting(world.db, {}, { mostGrouped: 1 });
+  expect(waiting).toMatchObject({ complete: false, items: [{ reason: 'user', count: 1, users: 1 }] });
+  // A user's own are found, however old.
+  expect(await groupWaiting(world.db, { user: 'auth0|u3' }, { mostGrouped: 1 })).toMatchObject({
+    ...{ complete: true, items: [{ reason: 'dead-letter', count: 1 }] },
+  });
+  expect(await groupWaiting(world.db, {}, { mostGrouped: 4 })).toMatchObject({ complete: true });
+});
+
+test('what was done with a dead letter is looked for among the last 20,000 acts', async () => {
+  const done = () => actsOn(world.db, 4_711);
+  await world.sql`
+    insert into audit (who, verb, scope, dry_run) values ('ann', 'discard', '{"ids":[1,4711],"reason":"x"}', false)`;
+  const others = (n: number) => world.sql`
+    insert into audit (who, verb, scope, dry_run) select 'ann', 'hold', '{}', false from generate_series(1, ${n}::int)`;
+  await others(19_999);
+  expect(await done()).toMatchObject([{ who: 'ann', verb: 'discard', reason: 'x' }]);
+  await others(1);
+  expect(await done()).toEqual([]);
 });
 
 test('machine, session, live numbers, holds, partitions, jobs, audit', async () => {

@@ -213,6 +213,8 @@ describe('without tokens (AUTH_MODE=none)', () => {
     const { port } = new URL(local.url);
     for (const host of [`localhost:${port}`, '127.0.0.1', '[::1]:80', 'console.localhost'])
       expect((await asHost(port, host)).status).toBe(200);
+    for (const sign of ['forwarded', 'via', 'x-real-ip', 'x-forwarded-for'])
+      expect((await asHost(port, '127.0.0.1', { [sign]: '10.0.0.1' })).status).toBe(403);
     for (const host of ['evil.example', `evil.example:${port}`, 'localhost.evil.example', '10.0.0.1'])
       expect((await asHost(port, host)).status).toBe(403);
     const act = { method: 'POST', body: { kind: 'user', id: 'x', reason: 'x' } };
@@ -233,10 +235,10 @@ describe('without tokens (AUTH_MODE=none)', () => {
   });
 
   /** fetch() does not let a Host be set. */
-  async function asHost(port: string, host: string): Promise<{ status: number }> {
+  async function asHost(port: string, host: string, more: Record<string, string> = {}): Promise<{ status: number }> {
     const { request } = await import('node:http');
     return await new Promise((resolve, reject) => {
-      request({ host: '127.0.0.1', port, path: '/api/v1/users', headers: { host } }, (answer) => {
+      request({ host: '127.0.0.1', port, path: '/api/v1/users', headers: { host, ...more } }, (answer) => {
         answer.resume();
         resolve({ status: answer.statusCode as number });
       })

@@ -117,6 +117,46 @@ describe('a rehearsal stops, and says so', () => {
   });
 });
 
+describe('giving up what waits of users that do not exist yet is rehearsed', () => {
+  /** So many events of each, and no creation. */
+  async function absent(world: World, users: number, events: number) {
+    const { source, stop } = await world.service();
+    for (let user = 0; user < users; user++) for (let n = 0; n < events; n++) world.log.append(moved(`u${user}`, n));
+    await source.drain();
+    await stop();
+  }
+
+  test('up to 2,000 events of one user', async ({ world }) => {
+    await absent(world, 1, 2_300);
+    expect(await previewGivingUp(draining(world), {}, { who: 'ann' })).toEqual({
+      ...{ matched: 2_000, outcomes: { discarded: 2_000 }, others: {}, more: true },
+    });
+    expect(await previewGivingUp(draining(world), { type: 'NONE' }, { who: 'ann' })).toEqual({
+      ...{ matched: 0, outcomes: {}, others: {} },
+    });
+    expect(await world.sql`select count(*)::int as n from waiting`).toEqual([{ n: 2_300 }]);
+  });
+
+  test('one by one, where they have much', async ({ world }) => {
+    await absent(world, 2, 600);
+    const stopping = new AbortController();
+    const watching = { who: 'ann', tell: () => stopping.abort(), signal: stopping.signal };
+    expect(await previewGivingUp(draining(world), {}, watching)).toMatchObject({ matched: 600, interrupted: true });
+  });
+
+  test('and ends in between where nobody waits for it any more', async ({ world }) => {
+    await absent(world, 1, 1_500);
+    const stopping = new AbortController();
+    const own = draining(world);
+    const decode: typeof own.decode = (...record) => {
+      stopping.abort();
+      return own.decode(...record);
+    };
+    const rehearsed = await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal });
+    expect(rehearsed).toMatchObject({ matched: 1_000, interrupted: true });
+  });
+});
+
 describe('others go on', () => {
   test('whoever adds to the totals meanwhile: a rehearsal adds nothing', async ({ world }) => {
     await customerOf(world, 3);

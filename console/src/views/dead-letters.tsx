@@ -53,7 +53,7 @@ const MOST_CHOSEN = 10_000;
 
 export default function DeadLettersView({ params: { id }, query }: ViewProps) {
   const asked = deadLettersAsked(query);
-  const groups = useAnswer<{ items: DeadLetterGroup[] }>('dead-letters/groups', asked);
+  const groups = useAnswer<{ items: DeadLetterGroup[]; complete: boolean }>('dead-letters/groups', asked);
   const isList = query.view === 'list' || id !== undefined;
   const list = usePages<DeadLetterItem>(isList ? 'dead-letters' : null, asked);
   const [chosen, choose] = useChosen(asked);
@@ -81,6 +81,7 @@ export default function DeadLettersView({ params: { id }, query }: ViewProps) {
         asked={asked}
         isList={isList}
         matching={matching}
+        isMore={groups.value?.complete === false}
         chosen={chosen}
         shown={list.items}
         choose={choose}
@@ -150,6 +151,8 @@ type ToolbarProps = {
   asked: DeadLettersAsked;
   isList: boolean;
   matching: number | undefined;
+  /** There are more than were counted. */
+  isMore: boolean;
   chosen: ReadonlySet<number>;
   shown: readonly DeadLetterItem[] | undefined;
   choose: Choose;
@@ -157,18 +160,20 @@ type ToolbarProps = {
   onExport: () => void;
 };
 
-function Toolbar({ asked, isList, matching, chosen, shown, choose, onAct, onExport }: ToolbarProps) {
+function Toolbar({ asked, isList, matching, isMore, chosen, shown, choose, onAct, onExport }: ToolbarProps) {
   const isByHand = chosen.size > 0;
   const target = isByHand
     ? { chosen: { ids: [...chosen] }, n: chosen.size }
-    : { chosen: { filter: actFilter(asked) }, n: hasStatus(asked) ? undefined : matching };
+    : { chosen: { filter: actFilter(asked) }, n: hasStatus(asked) || isMore ? undefined : matching };
   const number = isByHand
     ? `${count(chosen.size)} chosen`
     : hasStatus(asked)
       ? 'all that are open'
       : matching === undefined
         ? ''
-        : count(matching);
+        : isMore
+          ? 'all that match'
+          : count(matching);
   const whyNotFilter =
     matching === undefined
       ? 'It is not known yet what matches.'
@@ -188,7 +193,11 @@ function Toolbar({ asked, isList, matching, chosen, shown, choose, onAct, onExpo
         onChoose={(view) => setQuery({ view: view === 'list' ? 'list' : undefined })}
       />
       <span class="toolbar-says" role="status">
-        <strong class="number">{count(matching)}</strong> {matching === 1 ? 'matches' : 'match'}
+        <strong class="number">
+          {count(matching)}
+          {isMore && '+'}
+        </strong>{' '}
+        {matching === 1 ? 'matches' : 'match'}
         {isByHand && (
           <>
             {' '}

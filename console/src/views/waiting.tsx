@@ -68,12 +68,14 @@ function Reason({ reason }: { reason: string }) {
 
 export default function WaitingView({ params: { id }, query }: ViewProps) {
   const asked = waitingAsked(query);
-  const groups = useAnswer<{ items: WaitingGroup[] }>('waiting/groups', asked);
+  const groups = useAnswer<{ items: WaitingGroup[]; complete: boolean }>('waiting/groups', asked);
   const isList = query.view === 'list' || id !== undefined;
   const list = usePages<WaitingItem>(isList ? 'waiting' : null, asked);
   const [act, setAct] = useState<ActAsked>();
   const [turn, setTurn] = useState(0);
   const matching = groups.value?.items.reduce((sum, group) => sum + group.count, 0);
+  /** There are more than were counted. */
+  const isMore = groups.value?.complete === false;
   const again = () => {
     groups.again();
     if (isList) list.again();
@@ -100,7 +102,11 @@ export default function WaitingView({ params: { id }, query }: ViewProps) {
           onChoose={(view) => setQuery({ view: view === 'list' ? 'list' : undefined })}
         />
         <span class="toolbar-says" role="status">
-          <strong class="number">{count(matching)}</strong> {matching === 1 ? 'matches' : 'match'}
+          <strong class="number">
+            {count(matching)}
+            {isMore && '+'}
+          </strong>{' '}
+          {matching === 1 ? 'matches' : 'match'}
         </span>
         <button type="button" class="button quiet small" onClick={again}>
           <Icon name="reload" size={13} /> Look again
@@ -108,7 +114,7 @@ export default function WaitingView({ params: { id }, query }: ViewProps) {
         <span class="grow" />
         <WhyNot />
         <Act
-          onAct={() => setAct({ kind: 'give up', chosen: { filter: asked }, n: matching })}
+          onAct={() => setAct({ kind: 'give up', chosen: { filter: asked }, n: isMore ? undefined : matching })}
           icon="trash"
           isDangerous
           whyNot={
@@ -119,7 +125,7 @@ export default function WaitingView({ params: { id }, query }: ViewProps) {
                 : undefined
           }
         >
-          Discard {matching === undefined ? '' : count(matching)}…
+          Discard {matching === undefined ? '' : isMore ? 'all that match' : count(matching)}…
         </Act>
       </div>
       {asked.user !== undefined && matching !== undefined && (

@@ -1,0 +1,76 @@
+// What one question may cost, and what an answer may give away.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ask, expectProblem, OWN } from '../support/api.ts';
+import { cloudEvent, statusChanged, userCreated } from '../support/records.ts';
+import { createWorld, type MemoryService, type World } from '../support/world.ts';
+
+const VIEWER = 'a-viewer-token-of-24-signs';
+const OPERATOR = 'an-operator-token-of-26-s';
+let world: World;
+let service: MemoryService;
+const as = (token: string, path: string) =>
+  ask(service.url, `/api/v1${path}`, { headers: { authorization: `Bearer ${token}` } });
+
+beforeAll(async () => {
+  world = await createWorld();
+  service = await world.service({ AUTH_MODE: 'token', AUTH_VIEWER_TOKEN: VIEWER, AUTH_OPERATOR_TOKEN: OPERATOR });
+  const note = 'x'.repeat(100_000);
+  world.log.append(
+    cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined }), { id: 'a' }),
+    cloudEvent('USER_STATUS_CHANGED', { ...statusChanged({}), note }, { id: 'b' }),
+  );
+  await service.source.drain();
+});
+afterAll(() => world.close());
+
+describe('an e-mail address', () => {
+  const path = '/users?q=ADA%40example.com';
+
+  test('finds its user for who may see it, and that stands in the audit, without the address', async () => {
+    expect((await as(OPERATOR, path)).json).toMatchObject({ items: [{ userId: 'auth0|u1' }] });
+    const [row] = await world.sql`select who, verb, scope from audit order by id desc limit 1`;
+    expect(row).toEqual({ who: 'operator', verb: 'reveal', scope: { search: 'e-mail' } });
+  });
+
+  test('is no question for others: a viewer can not find out whether somebody is a user', async () => {
+    expect((await as(VIEWER, path)).json).toEqual({ items: [] });
+  });
+});
+
+test('a list shows an event of more than 32 kB as too large, and is itself small', async () => {
+  for (const list of ['/users/auth0%7Cu1/history', '/recent/events']) {
+    const { text, json } = await as(VIEWER, list);
+    expect(text.length).toBeLessThan(20_000);
+    const [newest, oldest] = (json as { items: { event: object }[] }).items;
+    expect(newest?.event).toEqual({ tooLarge: expect.stringContaining('users history') });
+    expect(oldest?.event).toMatchObject({ userId: 'auth0|u1' });
+  }
+});
+
+test('a moment that does not exist is refused', async () => {
+  expectProblem(await as(VIEWER, '/users/auth0%7Cu1/at?time=2099-12-31T23:59:60Z'), 'invalid-request', 400);
+});
+
+test('where the answer to an act that was done could not be read, its key is not given back', async () => {
+  const hold = () =>
+    ask(service.url, '/api/v1/holds', {
+      method: 'POST',
+      headers: { ...OWN, authorization: `Bearer ${OPERATOR}`, 'idempotency-key': 'once' },
+      body: { kind: 'user', id: 'auth0|u1', reason: 'look' },
+    });
+  const locked = Promise.withResolvers<void>();
+  const over = Promise.withResolvers<void>();
+  const holding = world.sql.begin(async (tx) => {
+    await tx`lock table waiting in access exclusive mode`;
+    locked.resolve();
+    await over.promise;
+  });
+  await locked.promise;
+  const first = await hold();
+  over.resolve();
+  await holding;
+  expect(first.status).toBe(503);
+  expect(first.text).not.toContain('Nothing was changed');
+  expect(await world.sql`select id from holds`).toEqual([{ id: 'auth0|u1' }]);
+  expect((await hold()).text).toContain('`audit` says whether it was done');
+});
