@@ -76,6 +76,13 @@ function Frame() {
     else startLive();
     isStarted = true;
   }, []);
+  const path = currentPath.value;
+  // Where the names of the views scroll (a phone), the one that is looked at is in sight.
+  useEffect(() => {
+    const nav = document.querySelector<HTMLElement>('.nav');
+    const here = nav?.querySelector<HTMLElement>('[aria-current="page"]');
+    if (nav && here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+  }, [path]);
   return (
     <div class="shell">
       <button type="button" class="skip" onClick={focusView}>

@@ -5,8 +5,8 @@
 // D1  A number that changes patches its own text or attribute (signals): the drawing itself is rendered when machine, direction,
 //     selection or path change.
 // D2  Nothing is told by colour alone: a path has numbers, what moves has a rate, what is selected a thicker border.
-import { useComputed } from '@preact/signals';
-import { useRef, useState } from 'preact/hooks';
+import { computed, type ReadonlySignal, useComputed } from '@preact/signals';
+import { useMemo, useRef, useState } from 'preact/hooks';
 import type { Geometry, MachineView } from '../../../src/api/contract.ts';
 import { count, many, rate } from '../format.ts';
 import { counts, flow, transitions as totals } from '../live.ts';
@@ -87,14 +87,14 @@ export function Drawing(props: DrawingProps) {
       ))}
       {/* All lines first, then all labels: no line crosses another edge's words. */}
       {geometry.edges.map((edge) => (
-        <Line key={`${edge.source} ${edge.target}`} frame={frame} edge={edge} />
+        <Line key={`${direction} ${edge.source} ${edge.target}`} frame={frame} edge={edge} />
       ))}
       <Start geometry={geometry} />
       {geometry.states.map((state) => (
         <State key={state.id} frame={frame} state={state} />
       ))}
       {geometry.edges.map((edge, i) => (
-        <Label key={`${edge.source} ${edge.target}`} frame={frame} edge={edge} i={i} />
+        <Label key={`${direction} ${edge.source} ${edge.target}`} frame={frame} edge={edge} i={i} />
       ))}
     </svg>
   );
@@ -166,14 +166,16 @@ function Label({ frame, edge, i }: { frame: Frame; edge: Edge; i: number }) {
   const from = geometry.groups.find(({ id }) => id === source)?.states.join(', ') ?? source;
   const words = label.lines.map(({ text }) => text).join(' ');
   const steps = path ? stepsOf(path, ids) : [];
-  const sentence = useComputed(() =>
-    [
-      `${words}, from ${from} to ${target}`,
-      ...(isLive
-        ? [`${rate(perSecond.value).replace('/s', ' per second')}, ${many(sumFor(ids, totals.value), 'time')} so far`]
-        : []),
-      ...(steps.length > 0 ? [`taken in step ${steps.join(', ')}`] : []),
-    ].join('. '),
+  const sentence = useSaid(
+    () =>
+      [
+        `${words}, from ${from} to ${target}`,
+        ...(isLive
+          ? [`${rate(perSecond.value).replace('/s', ' per second')}, ${many(sumFor(ids, totals.value), 'time')} so far`]
+          : []),
+        ...(steps.length > 0 ? [`taken in step ${steps.join(', ')}`] : []),
+      ].join('. '),
+    [view, geometry, path],
   );
   const isChosen = selected?.transition !== undefined && ids.includes(selected.transition);
   return (
@@ -218,6 +220,11 @@ function Label({ frame, edge, i }: { frame: Frame; edge: Edge; i: number }) {
   );
 }
 
+/** Said anew when a signal changes, as by useComputed, and when what else it tells of is another. */
+function useSaid(say: () => string, of: readonly unknown[]): ReadonlySignal<string> {
+  return useMemo(() => computed(say), of);
+}
+
 /** The whole of what a line stands for, on a closer look. */
 function titleOf({ transitions }: MachineView, ids: readonly string[]) {
   const [first] = transitions.filter(({ id }) => ids.includes(id));
@@ -260,19 +267,23 @@ function State({ frame, state }: { frame: Frame; state: StateBox }) {
     const difference = into - out;
     return Math.abs(difference) < 0.005 ? '' : `${difference > 0 ? '+' : '−'}${rate(Math.abs(difference))}`;
   });
-  const sentence = useComputed(() =>
-    [
-      `${id}${isFinal ? ', final' : ''}`,
-      ...(hasCount
-        ? [
-            `${many(counts.value === undefined ? undefined : (counts.value[id] ?? 0), 'user')}, ${perSecond(through.value.in)} in, ${perSecond(through.value.out)} out`,
-          ]
-        : []),
-      ...(current === id ? ['the user is here'] : []),
-      ...(path?.visited.has(id) === false ? ['the user was never here'] : []),
-    ].join('. '),
+  const sentence = useSaid(
+    () =>
+      [
+        `${id}${isFinal ? ', final' : ''}`,
+        ...(hasCount
+          ? [
+              `${many(counts.value === undefined ? undefined : (counts.value[id] ?? 0), 'user')}, ${perSecond(through.value.in)} in, ${perSecond(through.value.out)} out`,
+            ]
+          : []),
+        ...(current === id ? ['the user is here'] : []),
+        ...(path?.visited.has(id) === false ? ['the user was never here'] : []),
+      ].join('. '),
+    [view, current, path],
   );
   const middle = x + width / 2;
+  // The second border of a final one leaves less room below.
+  const raised = isFinal && hasCount ? 1 : 0;
   return (
     <g
       class="state"
@@ -290,11 +301,11 @@ function State({ frame, state }: { frame: Frame; state: StateBox }) {
       {current === id && <rect class="halo" x={x - 4.5} y={y - 4.5} width={width + 9} height={height + 9} rx="14" />}
       <rect class="box" x={x + 0.75} y={y + 0.75} width={width - 1.5} height={height - 1.5} rx="10" />
       {isFinal && <rect class="inner" x={x + 4} y={y + 4} width={width - 8} height={height - 8} rx="7" />}
-      <text class="name" x={middle} y={y + (hasCount ? 20 : 29)}>
+      <text class="name" x={middle} y={y + (hasCount ? 20 : 29) - raised}>
         {id}
       </text>
       {hasCount && (
-        <text class="users live-value" x={middle} y={y + 39}>
+        <text class="users live-value" x={middle} y={y + 39 - 2 * raised}>
           {users}
           {width >= NET_FROM && (
             <tspan class="net" dx="5">

@@ -130,7 +130,7 @@ function optionsOf(
   return {
     width: into.clientWidth,
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 28, 0, 0], // the last time on the axis is written around its point
     legend: { show: false },
     cursor: { sync: { key: 'overview' }, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { time: true, auto: false }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
