@@ -7,7 +7,7 @@
 // To look closer: --profile <folder> (a .cpuprofile of each run: node bench/profile.ts <file>), --sql (what each statement
 // costs), --node=<option> (of the service's Node), --keep-log <file>. Nothing is then written to results.json.
 // --telemetry: instead of all that, what telemetry costs (telemetry.ts), --runs rounds; written to telemetry.json.
-// --streams: instead of all that, what open pages of the console cost (streams.ts), as long as the log lasts; written to streams.json.
+// --streams: instead of all that, what open pages of the console cost (streams.ts), --runs times the log; written to streams.json.
 // --operate: instead of all that, how fast operators' acts are (operate.ts); written to operate.json.
 import { writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
@@ -107,7 +107,7 @@ async function measureOperators(servers: Servers, load: EvenOptions): Promise<vo
 
 async function measureStreams(servers: Servers, load: EvenOptions): Promise<void> {
   const records = await fill(servers, load);
-  const options = { records, nodeOptions: values.node };
+  const options = { records, rounds: Number(values.runs), nodeOptions: values.node };
   const streamed = await compareStreams(servers, options, (line) => console.error(line));
   const text = streamsInWords(streamed);
   for (const line of text) console.log(line);

@@ -25,48 +25,49 @@ export type Streamed = {
 };
 
 export const STREAMS = 50;
-const STRETCH_MS = 6_000;
+/** Short, so that what else the machine does is the same for both of a pair; many of them make up for the noise of each. */
+const STRETCH_MS = 3_000;
 /** After the streams were opened or closed: their first reads and snapshots belong to neither. */
-const SETTLE_MS = 1_500;
+const SETTLE_MS = 700;
 const FEWEST_PAIRS = 3;
 
-/** As many pairs as the log is long. Throws where that is fewer than 3, or off Linux. */
+/** Each round reads the log anew, for as many pairs as it is long. Throws where those are fewer than 3, or off Linux. */
 export async function compareStreams(
   servers: Servers,
-  { records, nodeOptions }: { records: number; nodeOptions: readonly string[] },
+  { records, rounds, nodeOptions }: { records: number; rounds: number; nodeOptions: readonly string[] },
   say: (line: string) => void,
 ): Promise<Streamed> {
-  return await withService(servers, { name: 'bench_streams', nodeOptions }, async (service) => {
-    await service.untilReady();
-    await untilSaved(service, records / 20); // code and caches are warm
-    const got = { bytes: 0, messages: 0, ms: 0 };
-    const pairs: Pair[] = [];
-    for (;;) {
-      const first = pairs.length % 2 === 0 ? 'without' : 'with';
-      const second = first === 'without' ? 'with' : 'without';
-      const one = await stretch(servers, service, first, got);
-      const other = await stretch(servers, service, second, got);
-      // The last one may have had nothing to do for a while.
-      if ((await saved(service)) === records) break;
-      const pair = { ...({ [first]: one, [second]: other } as Omit<Pair, 'first'>), first } as Pair;
-      pairs.push(pair);
-      say(`pair ${pairs.length}: without ${inWords(pair.without)} · with ${STREAMS} streams ${inWords(pair.with)}`);
-    }
-    if (pairs.length < FEWEST_PAIRS) throw new Error(`the log lasted for ${pairs.length} pairs: send more --events`);
-    const perSecondAndStream = (n: number) => Math.round((n / got.ms / STREAMS) * 1_000 * 10) / 10;
-    return {
-      ...{ streams: STREAMS, bytesPerSecondAndStream: perSecondAndStream(got.bytes) },
-      ...{ messagesPerSecondAndStream: perSecondAndStream(got.messages), pairs },
-    };
-  });
+  const got = { bytes: 0, messages: 0, ms: 0 };
+  const pairs: Pair[] = [];
+  for (let round = 1; round <= rounds; round++)
+    await withService(servers, { name: `bench_streams_${round}`, nodeOptions }, async (service) => {
+      await service.untilReady();
+      await untilSaved(service, records / 20); // code and caches are warm
+      for (;;) {
+        const pair = await onePair(servers, service, pairs.length % 2 === 0 ? 'without' : 'with', got);
+        // The last one may have had nothing to do for a while.
+        if ((await saved(service)) === records) return;
+        pairs.push(pair);
+        say(`pair ${pairs.length}: without ${inWords(pair.without)} · with ${STREAMS} streams ${inWords(pair.with)}`);
+      }
+    });
+  if (pairs.length < FEWEST_PAIRS) throw new Error(`the log lasted for ${pairs.length} pairs: send more --events`);
+  const perSecondAndStream = (n: number) => Math.round((n / got.ms / STREAMS) * 1_000 * 10) / 10;
+  return {
+    ...{ streams: STREAMS, bytesPerSecondAndStream: perSecondAndStream(got.bytes) },
+    ...{ messagesPerSecondAndStream: perSecondAndStream(got.messages), pairs },
+  };
 }
 
-async function stretch(
-  servers: Servers,
-  service: Service,
-  which: 'without' | 'with',
-  got: { bytes: number; messages: number; ms: number },
-): Promise<Stretch> {
+type Got = { bytes: number; messages: number; ms: number };
+
+async function onePair(servers: Servers, service: Service, first: Pair['first'], got: Got): Promise<Pair> {
+  const one = await stretch(servers, service, first, got);
+  const other = await stretch(servers, service, first === 'with' ? 'without' : 'with', got);
+  return first === 'with' ? { with: one, without: other, first } : { with: other, without: one, first };
+}
+
+async function stretch(servers: Servers, service: Service, which: 'without' | 'with', got: Got): Promise<Stretch> {
   const readers = which === 'with' ? await openStreams(service.url) : undefined;
   await sleep(SETTLE_MS);
   readers?.takeCounts();
