@@ -80,7 +80,7 @@ function looksOf({ busy, active, waiting, dead }: Known): Look[] {
     },
     {
       ...{ name: 'machine-phone', path: '/', shows: 'what changes nothing is not drawn', isPhone: true },
-      says: 'The same on a phone, from top to bottom.',
+      says: 'The machine on a phone, from top to bottom.',
     },
     {
       ...{ name: 'user', path: user(busy), shows: /history gives the saved row/ },

@@ -63,7 +63,7 @@ describe('every view', () => {
       await tab.close();
     }
     expect(wrong).toEqual({});
-  }, 120_000);
+  }, 180_000);
 });
 
 async function look(tab: Tab, heading: RegExp, shows: string | RegExp, isUnknown: boolean): Promise<void> {
