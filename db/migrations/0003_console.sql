@@ -10,7 +10,7 @@ CREATE TABLE "idempotency" (
 	CONSTRAINT "idempotency_who_key_pk" PRIMARY KEY("who","key")
 );
 --> statement-breakpoint
-CREATE INDEX "dead_letters_open" ON "dead_letters" USING btree ("id") WHERE status in ('open', 'redriving');--> statement-breakpoint
-CREATE INDEX "users_customer" ON "users" USING btree ("customer_id","user_id");--> statement-breakpoint
-CREATE INDEX "users_email" ON "users" USING btree (lower("email"));--> statement-breakpoint
-CREATE INDEX "waiting_id" ON "waiting" USING btree ("id");
+CREATE INDEX IF NOT EXISTS "dead_letters_open" ON "dead_letters" USING btree ("id") WHERE status in ('open', 'redriving');--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "users_customer" ON "users" USING btree ("customer_id","user_id");--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "users_email" ON "users" USING btree (lower("email"));--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "waiting_id" ON "waiting" USING btree ("id");

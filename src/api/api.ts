@@ -3,10 +3,11 @@
 // Owns:          the routes' order, their frame (roles, no caching), opening and closing what they reach.
 // Does not own:  what a route answers (the files beside this one), errors (problems.ts).
 //
-// I1  Reads have a pool of their own, of at most 4 connections whose statements end after 3 s, and the live numbers one beside it: however often somebody asks, the
-//     pipeline's connections stay the pipeline's, and Postgres is never asked more than 4 things at once. The acts of operators have
-//     another, of 5 (two jobs of two, and one beside): a slow look must not delay them, nor they the pipeline. Both are opened when
-//     they are first needed.
+// I1  Reads have a pool of their own, of at most 4 connections whose statements end after 3 s, and the live numbers one beside it:
+//     however often somebody asks, the pipeline's connections stay the pipeline's. The acts of operators have another, of 5 (two jobs
+//     of two, and one beside): a slow look must not delay them, nor they the pipeline. All are opened when they are first needed.
+// I2  As many questions as there are connections are at work, 12 more wait, the next ones are refused: what nobody hears any more is
+//     not asked (turns.ts).
 import cookie from '@fastify/cookie';
 import type { FastifyInstance } from 'fastify';
 import { type Database, openDatabase } from '../../db/client.ts';
@@ -28,6 +29,7 @@ import { onceEach } from './repeats.ts';
 import { sessionRoutes } from './session.ts';
 import { editRoute, settlingRoutes } from './settling.ts';
 import { streamRoutes } from './stream.ts';
+import { createTurns } from './turns.ts';
 import { userRoutes } from './users.ts';
 import { waitingRoutes } from './waiting.ts';
 import { whatIfRoute } from './what-if.ts';
@@ -49,6 +51,10 @@ export type Api = {
 /** The numbers that everybody looks at wait for nobody's slow question. */
 const LOOKING = { connections: 1, statementTimeoutMs: 3_000, lockTimeoutMs: 1_000 };
 const READING = { connections: 4, statementTimeoutMs: 3_000, lockTimeoutMs: 1_000 };
+/** The last one that waits has its answer before the server gives up (server.ts), also where each takes all of its 3 s. */
+const TURNS = { atOnce: READING.connections, most: 16 };
+/** What is answered from memory. */
+const UNASKED: ReadonlySet<string> = new Set(['machine', 'stats', 'partitions', 'stream'].map((of) => `/api/v1/${of}`));
 
 /** Undefined: nobody may use it here (AUTH_MODE), and nothing is opened. */
 export function createApi({ config, log, live: createLive, wake, draining }: ApiOptions): Api | undefined {
@@ -89,8 +95,15 @@ export function registerApi(root: FastifyInstance, reach: Reach, auth: Auth): vo
       const app = scope as unknown as App;
       app.decorateRequest('caller', null);
       app.decorateRequest('refusal', null);
-      app.addHook('onRoute', ({ config, url }) => {
-        if (config?.role === undefined) throw new Error(`${url} says no role (auth.ts, W1)`);
+      const turns = createTurns(TURNS);
+      app.addHook('onRoute', (route) => {
+        const { config, url, method, handler } = route;
+        if (config?.role === undefined) throw new Error(`${url} says no role (auth.ts, J1)`);
+        const isReading = method === 'GET' || method === 'HEAD' || config.reads === true;
+        if (!isReading || config.role === 'public' || UNASKED.has(url)) return;
+        route.handler = function (request, reply) {
+          return turns.take(reply.raw, async () => handler.call(this, request, reply));
+        };
       });
       app.addHook('onRequest', async (request, reply) => {
         reply.header('cache-control', 'no-store');

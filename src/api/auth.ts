@@ -3,12 +3,12 @@
 // Owns:          tokens, sessions, roles, the permission to see payloads, and what stops a foreign page from acting (CSRF, DNS).
 // Does not own:  the settings (settings.ts), what is masked for whom (shown.ts).
 //
-// W1  Deny by default: a route without a role in its config does not come up, and a caller without that role does not get in.
-// W2  A token is compared in constant time and never kept: the cookie holds role, name and end, sealed by an HMAC whose key is made
+// J1  Deny by default: a route without a role in its config does not come up, and a caller without that role does not get in.
+// J2  A token is compared in constant time and never kept: the cookie holds role, name and end, sealed by an HMAC whose key is made
 //     of HASH_SECRET, the tokens and the issuer, so other ones end the sessions of those before.
-// W3  An act needs a bearer token, or a header that a foreign page can not send without being asked first (SameSite=Strict stands
+// J3  An act needs a bearer token, or a header that a foreign page can not send without being asked first (SameSite=Strict stands
 //     beside it). Without any token (mode `none`) only names of this machine are answered: a foreign name that leads here is not.
-// W4  Whoever sees personal data leaves a row of `audit` first.
+// J4  Whoever sees personal data leaves a row of `audit` first.
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify } from 'jose';
@@ -137,7 +137,7 @@ export function callerOf(request: FastifyRequest): Caller {
   return request.caller;
 }
 
-/** How much of what may be personal is shown: all of it only where that was asked for and is allowed, and then it is written down (W4).
+/** How much of what may be personal is shown: all of it only where that was asked for and is allowed, and then it is written down (J4).
  *  `scope`: of what. Throws Refused. */
 export async function sightOf(
   request: FastifyRequest,
@@ -152,11 +152,12 @@ export async function sightOf(
   return 'revealed';
 }
 
-/** Whether an address may be looked for: who finds its user knows it. Then it is written down, without the address. */
-export async function mayAskForAddress(request: FastifyRequest, { acts }: Pick<Reach, 'acts'>): Promise<boolean> {
+/** Looking for an address: whoever finds its user knows it. It is written down, without the address. Throws Refused. */
+export async function assertMayAskForAddress(request: FastifyRequest, { acts }: Pick<Reach, 'acts'>): Promise<void> {
   const { mayReveal, who } = callerOf(request);
-  if (mayReveal) await writeAudit(acts.db, { who, verb: 'reveal', scope: { search: 'e-mail' } }, {});
-  return mayReveal;
+  if (!mayReveal)
+    throw new Refused('forbidden', 'Looking for an e-mail address needs the permission to see them (AUTH_PAYLOADS).');
+  await writeAudit(acts.db, { who, verb: 'reveal', scope: { search: 'e-mail' } }, {});
 }
 
 /** `endsAt`: seconds since 1970. */

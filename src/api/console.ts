@@ -42,7 +42,7 @@ export function serveConsole(app: FastifyInstance, basePath: string): (reply: Fa
       reply.header('cache-control', isHashed ? 'public, max-age=31536000, immutable' : 'no-cache');
     },
   });
-  app.get('/', (_request, reply) => sendPage(reply));
+  for (const path of ['/', '/index.html']) app.get(path, (_request, reply) => sendPage(reply));
   return sendPage;
 
   async function sendPage(reply: FastifyReply): Promise<FastifyReply> {

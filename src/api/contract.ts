@@ -6,7 +6,7 @@
 // A1  64-bit integers (offsets, sums that may be large) are decimal strings; times ISO 8601 UTC; ids of rows are numbers.
 // A2  A list is `{ items, nextCursor }`; no nextCursor: that was the end. Cursors are opaque and bound to their filter.
 // A3  Personal data (e-mail, name, payloads, keys, headers) is masked here unless a route says `reveal`, which needs the
-//     permission `payload:read` and is audited.
+//     permission of AUTH_PAYLOADS and is audited.
 // A4  null is unknown or none, never 0.
 import { type Static, type TSchema, Type } from 'typebox';
 
@@ -245,7 +245,8 @@ export const HistoryItem = Type.Object({
   note: Nullable(Text),
   ...Coordinates,
   dialect: Text,
-  eventId: Text,
+  /** Its producer's; null: it has none, and what stands for it, made of its content, is not shown. */
+  eventId: Nullable(Text),
   traceId: Nullable(Text),
   occurredAt: Time,
   recordedAt: Time,
@@ -266,7 +267,8 @@ export const WaitingItem = Type.Object({
   /** The same in a sentence, with whom it waits for. */
   note: Text,
   dialect: Text,
-  eventId: Text,
+  /** Its producer's; null: it has none, and what stands for it, made of its content, is not shown. */
+  eventId: Nullable(Text),
   occurredAt: Time,
   since: Time,
 });
@@ -382,7 +384,8 @@ export const DeadLetterView = Type.Object({
   serviceVersion: Text,
   machineVersion: Type.Integer(),
   instance: Text,
-  sha256: Text,
+  /** Of the payload; null unless it is revealed: it would tell a guess from a miss. */
+  sha256: Nullable(Text),
   forced: Type.Boolean(),
   /** What can be done about this code, in a sentence or two. */
   advice: Text,

@@ -8,7 +8,7 @@ import { sightOf } from './auth.ts';
 import { DeadLetterGroups, DeadLetterItem, DeadLetterView, pageOf as PageOf } from './contract.ts';
 import { Page, pageAsked, pageOf } from './paging.ts';
 import { notFound } from './problems.ts';
-import { ADVICE, contentOf, type Sight, shownDeadLetter } from './shown.ts';
+import { ADVICE, contentOf, eventIdOf, type Sight } from './shown.ts';
 
 const Filter = {
   status: Type.Optional(
@@ -41,7 +41,13 @@ export function deadLetterRoutes(app: App, reach: Reach): void {
     async ({ query }) => {
       const { after, limit } = pageAsked<number>('dead-letters', query, 'number');
       const rows = await findDeadLetters(read, query, { below: after, limit: limit + 1 });
-      return pageOf('dead-letters', query, rows, ({ id }) => id, shownDeadLetter);
+      return pageOf(
+        'dead-letters',
+        query,
+        rows,
+        ({ id }) => id,
+        (row) => row,
+      );
     },
   );
 
@@ -83,6 +89,8 @@ export async function deadLetterView({ read }: Reach, id: number, sight: Sight):
   const { key, value, headers, editedValue, size: _, ...row } = found;
   return {
     ...row,
+    eventId: eventIdOf(row, sight),
+    sha256: sight === 'revealed' ? row.sha256 : null,
     advice: ADVICE[row.code as DeadCode] ?? 'This code is of another version of the service.',
     content: contentOf({ key, value, headers, editedValue }, sight),
     acts,

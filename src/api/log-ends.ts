@@ -2,8 +2,8 @@
 //
 // Owns:          what the looks said. Does not own: the looks (sources/), the partitions of this process (../lag.ts knows more of them).
 //
-// E1  Seconds: none at the log's end; else since the newest look whose end was reached since. Before that they are unknown (null).
-// E2  What was not looked at for long is unknown.
+// Y1  Seconds: none at the log's end; else since the newest look whose end was reached since. Before that they are unknown (null).
+// Y2  What was not looked at for long is unknown.
 import type { PartitionStatus } from '../sources/kafka-client.ts';
 import type { TopicPartition } from '../sources/source.ts';
 

@@ -99,6 +99,7 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
         throw error instanceof TooManyHolds ? new Refused('conflict', error.message) : error;
       });
       if (!made) throw new Refused('conflict', `The ${kind} is on hold already.`);
+      request.isDone = true;
       reply.code(201);
       return await holdOf(acts.db, kind, id);
     },

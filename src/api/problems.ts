@@ -17,6 +17,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** It ended in a problem, and what was begun may have been done all the same. */
     isUncertain: boolean;
+    /** The act is done for good: what fails after that is its answer. */
+    isDone?: true;
   }
 }
 
@@ -65,13 +67,17 @@ export class Refused extends Error {
   }
 }
 
+const DONE = new Refused('unavailable', 'The act was done; its answer could not be read. Look at what it is now.', {
+  isUncertain: true,
+});
+
 export function notFound(what: string): Refused {
   return new Refused('not-found', `There is no ${what}.`);
 }
 
 /** Sends the problem. `base`: where the pages of the types lie. */
 export function sendProblem(request: FastifyRequest | undefined, reply: FastifyReply, base: string, refused: Refused) {
-  const { type, message, errors, retryAfterSeconds, isUncertain } = refused;
+  const { type, message, errors, retryAfterSeconds, isUncertain } = request?.isDone === true ? DONE : refused;
   if (request !== undefined) request.isUncertain = isUncertain;
   const [status, title] = PROBLEMS[type];
   const traceId = request && traceIdOf(request);

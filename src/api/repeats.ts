@@ -2,9 +2,9 @@
 //
 // Owns:          the rows of `idempotency`. Does not own: what an act does.
 //
-// E1  Whoever sends a key again with the same act gets the first answer again, word for word; with another act: a conflict.
-// E2  The key is claimed before the act and kept with its answer. An act that was refused gives its key back: nothing was done.
-// E3  Where a process, or its connection, was cut off between the two, nobody knows: whoever comes again is told so, and that `audit`
+// N1  Whoever sends a key again with the same act gets the first answer again, word for word; with another act: a conflict.
+// N2  The key is claimed before the act and kept with its answer. An act that was refused gives its key back: nothing was done.
+// N3  Where a process, or its connection, was cut off between the two, nobody knows: whoever comes again is told so, and that `audit`
 //     knows.
 import { hash } from 'node:crypto';
 import { sql } from 'drizzle-orm';

@@ -131,6 +131,7 @@ export function editRoute(app: App, reach: Reach): void {
       if (value !== null && !value.isWellFormed()) throw new Refused('conflict', 'The edited payload is not UTF-8.');
       await assertExists(reach.acts.db, id);
       await editDeadLetter(draining, id, value === null ? null : Buffer.from(value), { who, reason });
+      request.isDone = true;
       return await deadLetterView(reach, id, 'masked');
     },
   );

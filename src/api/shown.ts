@@ -4,10 +4,10 @@
 import { isUtf8 } from 'node:buffer';
 import type { DeadCode } from '../events.ts';
 import { masked, maskedEvent, maskedHeader, maskedText } from '../mask.ts';
-import type { DeadLetterListed, Header } from '../queries/dead-letters.ts';
+import type { Header } from '../queries/dead-letters.ts';
 import type { StepShown } from '../queries/history.ts';
 import type { WaitingListed } from '../queries/waiting.ts';
-import type { Content, DeadLetterItem, WaitingItem } from './contract.ts';
+import type { Content, WaitingItem } from './contract.ts';
 
 /** Why a step did nothing, or what deserves a look; null: it simply was applied. */
 export function noteOfStep({
@@ -51,12 +51,8 @@ function word(value: unknown): string {
   return typeof value === 'string' && /^[\w -]{1,40}$/.test(value) ? value : 'that it names';
 }
 
-export function shownDeadLetter(row: DeadLetterListed): DeadLetterItem {
-  return row;
-}
-
-export function shownWaiting(row: WaitingListed): WaitingItem {
-  return { ...row, note: NOTES[row.reason]?.(row) ?? 'Something must happen first.' };
+export function shownWaiting(row: WaitingListed, sight: Sight = 'masked'): WaitingItem {
+  return { ...row, eventId: eventIdOf(row, sight), note: NOTES[row.reason]?.(row) ?? 'Something must happen first.' };
 }
 const NOTES: Readonly<Record<string, (row: WaitingListed) => string>> = {
   customer: ({ customerId }) => `Its customer ${customerId} is unknown: it goes when CUSTOMER_CREATED of it arrives.`,
@@ -113,6 +109,20 @@ function hiddenBut(mask: (text: string) => string, bytes: Buffer | null): string
 /** What a payload says, as far as it may be seen. */
 export function eventOf(event: Record<string, unknown>, sight: Sight): Record<string, unknown> {
   return sight === 'revealed' ? event : sight === 'masked' ? maskedEvent(event) : {};
+}
+
+/** Where a dialect has no id, a hash of the content stands for it: whoever guesses what is masked could try the guess on it. Null then. */
+export function eventIdOf<T extends string | null>(
+  { dialect, eventId }: { dialect: string | null; eventId: T },
+  sight: Sight,
+): T | null {
+  return sight === 'revealed' || !WITHOUT_ID.has(dialect) ? eventId : null;
+}
+const WITHOUT_ID: ReadonlySet<string | null> = new Set(['nest', 'plain', null]);
+
+/** What a step was judged by, but for the hash of its content, as above. */
+export function factsOf({ hash, ...facts }: Record<string, unknown>, sight: Sight): Record<string, unknown> {
+  return sight === 'revealed' ? { hash, ...facts } : facts;
 }
 
 /** Undefined: it is no UTF-8. */

@@ -2,11 +2,11 @@
 //
 // Owns:          who is connected, and how far each is. Does not own: the numbers (live.ts), what is new of them (board.ts), who may look.
 //
-// W1  The first event is `snapshot`: all of Stats. Each later one is named for a channel, and its data is a part of Stats: `at` and that
+// X1  The first event is `snapshot`: all of Stats. Each later one is named for a channel, and its data is a part of Stats: `at` and that
 //     channel (board.ts, L2, says what is in it). While Postgres was never reached there is only `health`.
-// W2  All that is new for a page goes out as one piece with one `id` at its end: "<server>/<number>". Whoever comes back with it is told
+// X2  All that is new for a page goes out as one piece with one `id` at its end: "<server>/<number>". Whoever comes back with it is told
 //     what changed since; with another server's, or one that is too old, it gets a snapshot.
-// W3  To whom the socket is full nothing is written until it drains: then what is new by then, each value once. So a page costs the
+// X3  To whom the socket is full nothing is written until it drains: then what is new by then, each value once. So a page costs the
 //     piece that is on its way, and no more (P6). Who takes nothing for a minute is let go.
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { Type } from 'typebox';

@@ -10,11 +10,11 @@ import { readHoldsCounted } from '../queries/holds.ts';
 import { findUsers, readSource, readUser, type UserListed } from '../queries/users.ts';
 import { countWaitingOf, waitingOf } from '../queries/waiting.ts';
 import { type App, Moment, Query, type Reach, Reveal, Said, TextId } from './app.ts';
-import { mayAskForAddress, sightOf } from './auth.ts';
+import { assertMayAskForAddress, sightOf } from './auth.ts';
 import { HistoryItem, OUTCOMES, pageOf as PageOf, Recent, UserAt, UserItem, UserView } from './contract.ts';
 import { Page, pageAsked, pageOf } from './paging.ts';
 import { notFound } from './problems.ts';
-import { eventOf, noteOfStep, type Sight, shownDeadLetter, shownWaiting } from './shown.ts';
+import { eventIdOf, eventOf, factsOf, noteOfStep, type Sight, shownWaiting } from './shown.ts';
 import { userAt } from './time-travel.ts';
 
 const Outcome = Type.Union(OUTCOMES.map((outcome) => Type.Literal(outcome)));
@@ -43,7 +43,8 @@ export function userRoutes(app: App, reach: Reach): void {
     async (request) => {
       const { query } = request;
       const { after, limit } = pageAsked<string>('users', query, 'text');
-      const byEmail = query.q?.includes('@') === true && (await mayAskForAddress(request, reach));
+      const byEmail = query.q?.includes('@') === true;
+      if (byEmail) await assertMayAskForAddress(request, reach);
       const rows = await findUsers(read, { ...query, byEmail }, { after, limit: limit + 1 });
       return pageOf('users', query, rows, ({ userId }) => userId, shownUser);
     },
@@ -78,9 +79,9 @@ export function userRoutes(app: App, reach: Reach): void {
       return {
         user: user === undefined ? null : sight === 'revealed' ? user : shownUser(user),
         holds,
-        waiting: waiting.map(shownWaiting),
+        waiting: waiting.map((row) => shownWaiting(row, sight)),
         waitingCount,
-        deadLetters: deadLetters.map(shownDeadLetter),
+        deadLetters,
         source: source ?? null,
         next: branches
           .filter((branch) => branch.source === state)
@@ -188,6 +189,8 @@ function shownStep(sight: Sight) {
   return (step: StepShown): HistoryItem => ({
     ...step,
     note: noteOfStep(step),
+    eventId: eventIdOf(step, sight),
+    facts: factsOf(step.facts, sight),
     event: step.event === null ? TOO_LARGE : eventOf(step.event, sight),
   });
 }

@@ -35,7 +35,13 @@ export function waitingRoutes(app: App, reach: Reach): void {
       const { after, limit } = pageAsked<number>('waiting', query, 'number');
       const { reason: waitsFor, ...filter } = query;
       const rows = await findWaiting(read, { ...filter, waitsFor }, { above: after, limit: limit + 1 });
-      return pageOf('waiting', query, rows, ({ id }) => id, shownWaiting);
+      return pageOf(
+        'waiting',
+        query,
+        rows,
+        ({ id }) => id,
+        (row) => shownWaiting(row),
+      );
     },
   );
 
@@ -69,7 +75,7 @@ export function waitingRoutes(app: App, reach: Reach): void {
       const found = await readWaiting(read, id);
       if (found === undefined) throw notFound(`waiting event ${id}: it may have gone`);
       const { key, value, headers, ...row } = found;
-      return { ...shownWaiting(row), content: contentOf({ key, value, headers }, sight) };
+      return { ...shownWaiting(row, sight), content: contentOf({ key, value, headers }, sight) };
     },
   );
 }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTcp } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createApi } from '../../src/api/api.ts';
 import * as contract from '../../src/api/contract.ts';
 import { NothingRead } from '../../src/api/live.ts';
@@ -295,6 +295,32 @@ describe('what is away or slow', () => {
     expect(performance.now() - askedMs).toBeLessThan(13_000);
     await own.close();
   });
+
+  test('questions take turns, those that nobody hears any more are not asked, and the live numbers wait for none', async () => {
+    const own = await createWorld();
+    const busy = await own.service();
+    own.log.append(cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined }), { id: 'e1' }));
+    await busy.source.drain();
+    await own.sql.unsafe(`create sequence asked; alter table users rename to all_users; create view users as
+      select * from all_users where case when nextval('asked') > 0 then pg_sleep(2) is not null end`);
+    const question = (signal: AbortSignal | null = null) => fetch(`${busy.url}/api/v1/users`, { signal });
+    const first = Array.from({ length: 4 }, () => question());
+    await vi.waitFor(async () => {
+      expect(await own.sql`select last_value::int as n from asked`).toEqual([{ n: 4 }]);
+    });
+    const gone = new AbortController();
+    const more = Array.from({ length: 13 }, () => question(gone.signal).catch(() => undefined));
+    const refused = await Promise.race(more);
+    expect([refused?.status, refused?.headers.get('retry-after')]).toEqual([503, '5']);
+    expect(await refused?.json()).toMatchObject({ type: '/problems/unavailable' });
+    expect((await ask(busy.url, '/api/v1/stats')).status).toBe(200);
+    gone.abort();
+    expect((await Promise.all(more)).filter((answer) => answer !== undefined)).toEqual([refused]);
+    expect((await Promise.all(first)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect((await question()).status).toBe(200);
+    expect(await own.sql`select last_value::int as n from asked`).toEqual([{ n: 5 }]);
+    await own.close();
+  });
 });
 
 describe('what is served beside the API', () => {
@@ -306,7 +332,7 @@ describe('what is served beside the API', () => {
   });
 
   test('the console, under every path that is no file and no part of the API, with a policy that lets nothing else in', async () => {
-    for (const path of ['/', '/users/auth0%7C42?version=3', '/dead-letters']) {
+    for (const path of ['/', '/index.html', '/users/auth0%7C42?version=3', '/dead-letters']) {
       const { status, text, headers } = await ask(service.url, path, { headers: { accept: 'text/html,*/*' } });
       expect(status).toBe(200);
       expect(text).toMatch(/^<!doctype html>/i);
@@ -331,7 +357,8 @@ describe('what is served beside the API', () => {
 
   test('under a path of a proxy, which passes it on or takes it away', async () => {
     const under = await world.service({ HTTP_BASE_PATH: '/customers/console/' });
-    for (const path of ['/customers/console/', '/customers/console', '/', '/customers/console/users/u1']) {
+    const pages = ['', '/', '/index.html', '/users/u1'].map((page) => `/customers/console${page}`);
+    for (const path of [...pages, '/', '/index.html']) {
       const { status, text } = await ask(under.url, path, { headers: { accept: 'text/html' } });
       expect(status).toBe(200);
       if (existsSync(new URL('../../console/dist/index.html', import.meta.url)))

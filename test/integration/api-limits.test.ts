@@ -1,7 +1,8 @@
 // What one question may cost, and what an answer may give away.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ask, expectProblem, OWN } from '../support/api.ts';
-import { cloudEvent, statusChanged, userCreated } from '../support/records.ts';
+import type { HistoryItem } from '../../src/api/contract.ts';
+import { type Answer, ask, expectProblem, OWN } from '../support/api.ts';
+import { cloudEvent, nestRecord, rawRecord, statusChanged, userCreated } from '../support/records.ts';
 import { createWorld, type MemoryService, type World } from '../support/world.ts';
 
 const VIEWER = 'a-viewer-token-of-24-signs';
@@ -33,7 +34,7 @@ describe('an e-mail address', () => {
   });
 
   test('is no question for others: a viewer can not find out whether somebody is a user', async () => {
-    expect((await as(VIEWER, path)).json).toEqual({ items: [] });
+    expectProblem(await as(VIEWER, path), 'forbidden', 403);
   });
 });
 
@@ -47,17 +48,31 @@ test('a list shows an event of more than 32 kB as too large, and is itself small
   }
 });
 
+test('what a guess could be tried on is shown to nobody but who may see the rest', async () => {
+  world.log.append(nestRecord('USER_STATUS_CHANGED', statusChanged({ newStatus: 'SUSPENDED' })), rawRecord('{"email"'));
+  await service.source.drain();
+  const list = '/users/auth0%7Cu1/history';
+  const first = (answer: Answer) => (answer.json as { items: HistoryItem[] }).items[0];
+  for (const path of [list, '/recent/events']) {
+    const masked = first(await as(OPERATOR, path));
+    expect(masked).toMatchObject({ dialect: 'nest', eventId: null });
+    expect(masked?.facts).not.toHaveProperty('hash');
+  }
+  const revealed = first(await as(OPERATOR, `${list}?reveal=true`));
+  expect(revealed?.eventId).toMatch(new RegExp(`^${revealed?.facts.hash}`));
+  const [{ id } = { id: 0 }] = await world.sql<{ id: number }[]>`select id::int from dead_letters where code = 'json'`;
+  expect((await as(OPERATOR, `/dead-letters/${id}`)).json).toMatchObject({ sha256: null });
+  expect((await as(OPERATOR, `/dead-letters/${id}?reveal=true`)).json).toMatchObject({
+    sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+  });
+});
+
 test('a moment that does not exist is refused', async () => {
   expectProblem(await as(VIEWER, '/users/auth0%7Cu1/at?time=2099-12-31T23:59:60Z'), 'invalid-request', 400);
 });
 
-test('where the answer to an act that was done could not be read, its key is not given back', async () => {
-  const hold = () =>
-    ask(service.url, '/api/v1/holds', {
-      method: 'POST',
-      headers: { ...OWN, authorization: `Bearer ${OPERATOR}`, 'idempotency-key': 'once' },
-      body: { kind: 'user', id: 'auth0|u1', reason: 'look' },
-    });
+/** While nobody can read what waits, which answers say too. */
+async function unread<T>(use: () => Promise<T>): Promise<T> {
   const locked = Promise.withResolvers<void>();
   const over = Promise.withResolvers<void>();
   const holding = world.sql.begin(async (tx) => {
@@ -66,11 +81,34 @@ test('where the answer to an act that was done could not be read, its key is not
     await over.promise;
   });
   await locked.promise;
-  const first = await hold();
+  const answer = await use();
   over.resolve();
   await holding;
+  return answer;
+}
+const act = (path: string, key: string, body: object) =>
+  ask(service.url, `/api/v1${path}`, {
+    method: 'POST',
+    headers: { ...OWN, authorization: `Bearer ${OPERATOR}`, 'idempotency-key': key },
+    body,
+  });
+
+test('where the answer to an act that was done could not be read, its key is not given back', async () => {
+  const hold = () => act('/holds', 'once', { kind: 'user', id: 'auth0|u1', reason: 'look' });
+  const first = await unread(hold);
   expect(first.status).toBe(503);
   expect(first.text).not.toContain('Nothing was changed');
   expect(await world.sql`select id from holds`).toEqual([{ id: 'auth0|u1' }]);
   expect((await hold()).text).toContain('`audit` says whether it was done');
+});
+
+test('an edit whose answer could not be read is told as done, and is not done again', async () => {
+  world.log.append(cloudEvent('USER_STATUS_CHANGED', { ...statusChanged(), newStatus: 'FROZEN' }, { id: 'c' }));
+  await service.source.drain();
+  const [{ id } = { id: 0 }] = await world.sql<{ id: number }[]>`select id::int from dead_letters where event_id = 'c'`;
+  const body = { value: JSON.stringify(statusChanged({ newStatus: 'SUSPENDED' })), reason: 'FROZEN means SUSPENDED' };
+  const edit = () => act(`/dead-letters/${id}/edit`, 'edit', body);
+  expect(expectProblem(await unread(edit), 'unavailable', 503).detail).toMatch(/^The act was done/);
+  expectProblem(await edit(), 'conflict', 409);
+  expect(await world.sql`select verb from audit where verb = 'edit'`).toHaveLength(1);
 });

@@ -222,6 +222,14 @@ describe('without tokens (AUTH_MODE=none)', () => {
     await local.stop();
   });
 
+  test('behind the path of a proxy the log says that what a proxy asks is refused', async () => {
+    const behind = await world.service({ HTTP_BASE_PATH: '/console/' });
+    expect(world.lines.map(({ msg }) => msg)).toContainEqual(
+      expect.stringMatching(/^HTTP_BASE_PATH is set and AUTH_MODE is none: .*Set AUTH_MODE/),
+    );
+    await behind.stop();
+  });
+
   test('where other machines reach it, health and metrics alone are there, and the log says why', async () => {
     const open = await world.service({ HTTP_HOST: '0.0.0.0', HASH_SECRET: 'a secret of 16 characters' });
     const url = open.url.replace('0.0.0.0', '127.0.0.1');

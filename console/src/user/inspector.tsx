@@ -136,7 +136,7 @@ function Details({ step }: { step: HistoryItem }) {
           ],
           ['Record', <Coordinates topic={topic} partition={partition} offset={offset} />],
           ['Dialect', dialect],
-          ['Event id', <Id id={eventId} what="event id" most={22} />],
+          ['Event id', eventId === null ? '–' : <Id id={eventId} what="event id" most={22} />],
           ['Trace', <TraceLink traceId={traceId} />],
           ['Machine', `version ${machineVersion}`],
         ]}

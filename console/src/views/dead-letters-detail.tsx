@@ -138,7 +138,7 @@ export function DeadLetterDetail({ id, backTo, onAct, onChanged }: DetailProps) 
 function whyNotEdit({ status, content }: DeadLetterView): string | undefined {
   if (status !== 'open') return status === 'redriving' ? 'It is being put through.' : `It is ${status} already.`;
   if (!session.value?.mayReveal)
-    return 'It needs the permission to see personal data (payload:read), which you do not have.';
+    return 'It needs the permission to see personal data (AUTH_PAYLOADS), which you do not have.';
   return content.base64 ? 'Its value is no text.' : undefined;
 }
 
@@ -201,7 +201,7 @@ function Known({ letter }: { letter: DeadLetterView }) {
         ['Stage', letter.stage],
         ['Service', `${letter.serviceVersion}, machine ${letter.machineVersion}`],
         ['Process', letter.instance],
-        ['SHA-256', <Id id={letter.sha256} what="SHA-256" most={14} />],
+        letter.sha256 === null ? undefined : ['SHA-256', <Id id={letter.sha256} what="SHA-256" most={14} />],
       ]}
     />
   );

@@ -185,7 +185,7 @@ function Reveal({
   const [isBusy, setBusy] = useState(false);
   const whyNot = session.value?.mayReveal
     ? undefined
-    : 'It needs the permission to see personal data (payload:read), which you do not have.';
+    : 'It needs the permission to see personal data (AUTH_PAYLOADS), which you do not have.';
   const reveal = async () => {
     setBusy(true);
     try {

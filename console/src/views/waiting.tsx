@@ -330,7 +330,7 @@ function WaitingDetail({ id, backTo, onAct }: { id: string; backTo: string; onAc
           ['Coordinates', <Coordinates {...value} />],
           value.generation === 0 ? undefined : ['Generation of the log', count(value.generation)],
           ['Event', value.type],
-          ['Event id', <Id id={value.eventId} what="event id" most={24} />],
+          ['Event id', value.eventId === null ? '–' : <Id id={value.eventId} what="event id" most={24} />],
           value.customerId === null ? undefined : ['Customer', <CustomerId id={value.customerId} />],
           ['Dialect', value.dialect],
           ['Happened', <Time at={value.occurredAt} exact />],
