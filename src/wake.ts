@@ -7,11 +7,13 @@
 //     rows (a re-check inside the save does not close that race, both can miss: measured).
 // W2  The list is in memory and bounded (P6). What is lost with it, or does not fit, the sweep finds: at assignment and
 //     every 10 s it looks at the next slice of waiting rows, in user order, round and round.
+// W3  While Postgres is away, or somebody holds a lock, the list stays as it is and the drains are tried again, with growing waits:
+//     by the sweep alone, the last of a million waiting rows would be found after a quarter of an hour.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
-import { inTime } from './retry.ts';
+import { INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
 import type { Ran } from './run.ts';
 
 export type WakeOptions = {
@@ -40,13 +42,15 @@ const TOGETHER = 50;
 /** Asked of Postgres together, before the drains: who of them may go at all? */
 const ASK = 500;
 const SWEEP_ROWS = 10_000;
+/** Of failures one after the other: 50 s apart in the end. */
+const TELL_ONE_IN = 10;
 /** A drain of 50 users with 10,000 events each takes many transactions. */
 const DRAIN_MS = 10 * 60_000;
 
 export function createWake({ db, drain, log }: WakeOptions): Wake {
   const users = new Set<string>();
   const customers = new Set<string>();
-  let stopping = false;
+  const stopping = new AbortController();
   let sweptTo = '';
   let running: Promise<void> | undefined;
 
@@ -73,7 +77,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   }
 
   function start(): void {
-    if (running !== undefined || stopping || (users.size === 0 && customers.size === 0)) return;
+    if (running !== undefined || stopping.signal.aborted || (users.size === 0 && customers.size === 0)) return;
     running = work().finally(() => {
       running = undefined;
       start();
@@ -81,22 +85,25 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   }
 
   async function work(): Promise<void> {
-    try {
-      while (!stopping && (users.size > 0 || customers.size > 0)) {
-        for (const customerId of takeSome(customers, 1)) await eachWaitingFor(customerId);
-        await drainAll(await whoMayGo(takeSome(users, ASK)));
+    for (let failures = 0; !stopping.signal.aborted && (users.size > 0 || customers.size > 0); ) {
+      const inHand = { customers: takeSome(customers, 1), users: takeSome(users, ASK) };
+      try {
+        for (const customerId of inHand.customers) await eachWaitingFor(customerId);
+        await drainAll(await whoMayGo(inHand.users));
+        failures = 0;
+      } catch (error) {
+        if (failures++ % TELL_ONE_IN === 0)
+          log.warn(describe(error), 'a drain failed: what waits stays where it is, and is tried again');
+        for (const customerId of inHand.customers) remember(customers, customerId);
+        for (const userId of inHand.users) remember(users, userId);
+        await sleep(waitMs(INFRASTRUCTURE, failures), stopping.signal);
       }
-    } catch (error) {
-      // Postgres is away. What was in hand is found again by the sweep.
-      log.warn(describe(error), 'a drain failed: what waits stays where it is, the next sweep tries again');
-      users.clear();
-      customers.clear();
     }
   }
 
   async function eachWaitingFor(customerId: string): Promise<void> {
     for await (const userIds of usersToBeCreated(db, customerId)) {
-      if (stopping) return;
+      if (stopping.signal.aborted) return;
       await drainAll(userIds);
     }
   }
@@ -123,7 +130,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   async function drainAll(userIds: readonly string[]): Promise<void> {
     const rest = [...userIds];
     const loops = Array.from({ length: AT_ONCE }, async () => {
-      while (rest.length > 0 && !stopping) await drainGroup(rest.splice(0, TOGETHER));
+      while (rest.length > 0 && !stopping.signal.aborted) await drainGroup(rest.splice(0, TOGETHER));
     });
     const failed = (await Promise.allSettled(loops)).find(({ status }) => status === 'rejected');
     if (failed?.status === 'rejected') throw failed.reason;
@@ -137,7 +144,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
       if (classify(error).class === 'infrastructure') throw error;
       if (userIds.length === 1)
         log.error(describe(error), 'what waits of one user can not go: it is tried again by every sweep');
-      else for (const userId of userIds) if (!stopping) await drainGroup([userId]);
+      else for (const userId of userIds) if (!stopping.signal.aborted) await drainGroup([userId]);
     }
   }
 
@@ -166,7 +173,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   }
 
   async function stop(): Promise<void> {
-    stopping = true;
+    stopping.abort();
     await idle();
   }
 }

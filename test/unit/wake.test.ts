@@ -56,6 +56,8 @@ function ranOf(events: readonly Decoded[], view: Partial<UserView> = {}, known =
   const loaded = { users: new Map([[USER, user]]), customers: new Map(), known: new Set(known), holds };
   return run(route(events), loaded, { waitingPerUser: 9 });
 }
+const locked = () => Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' });
+
 const p = partition();
 const created = ranOf([p.created()]);
 const saved = created.users[0]?.row;
@@ -151,15 +153,33 @@ describe('what a crash or a failure left is found by the sweep', () => {
     expect(drained).toContain('u9');
   });
 
-  test('a drain that fails is told, stops nothing else, and its user is found again', async () => {
-    const { wake, drain, drained, log } = setup({ waiting: ['u1'] });
-    drain.mockRejectedValueOnce(new Error('away'));
-    wake.users(['u1']);
+  test('a drain that fails is told once, and tried again with all that is listed', async () => {
+    const { wake, drain, drained, log } = setup();
+    drain.mockRejectedValueOnce(locked()).mockRejectedValueOnce(locked());
+    const ids = Array.from({ length: 700 }, (_, i) => `u${i}`);
+    wake.users(ids);
     await wake.idle();
-    expect([drained, log.warn.mock.calls.length]).toEqual([[], 1]);
-    await wake.sweep();
+    expect([new Set(drained), log.warn.mock.calls.length]).toEqual([new Set(ids), 1]);
+  });
+
+  test('a customer whose users could not be read is asked about again', async () => {
+    const { wake, drain, drained } = setup({ waiting: ['u1'] });
+    drain.mockRejectedValueOnce(locked());
+    wake.customers(['c1']);
     await wake.idle();
     expect(drained).toEqual(['u1']);
+  });
+
+  test('nothing is tried again after the end', async () => {
+    const { wake, drain, log } = setup();
+    drain.mockRejectedValue(locked());
+    wake.users(['u1']);
+    await vi.waitFor(() => expect(log.warn).toHaveBeenCalled());
+    await wake.stop();
+    const tried = drain.mock.calls.length;
+    wake.users(['u2']);
+    await wake.idle();
+    expect(drain).toHaveBeenCalledTimes(tried);
   });
 });
 
