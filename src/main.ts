@@ -29,7 +29,7 @@ import type { Work } from './pipeline.ts';
 import { findPoisons } from './poison.ts';
 import { readClusterId, readTallies } from './positions.ts';
 import { applyFrom, readyDatabase } from './ready.ts';
-import { drain } from './redrive.ts';
+import { drain, type Told } from './redrive.ts';
 import { sleep } from './retry.ts';
 import type { Saver } from './rows.ts';
 import { type Result, run } from './run.ts';
@@ -37,7 +37,7 @@ import { save, saveLocked, write } from './save.ts';
 import { openLogs, openSource } from './sources/open.ts';
 import type { Source, SourceFacts } from './sources/source.ts';
 import { createSpans, sampledTraceId } from './spans.ts';
-import type { Tallies } from './tallies.ts';
+import { type Tallies, tally } from './tallies.ts';
 import type { Telemetry } from './telemetry.ts';
 import { createUserMemory } from './users.ts';
 import { newInstance, SERVICE_VERSION } from './version.ts';
@@ -118,16 +118,18 @@ export async function startService(
     ),
   );
 
+  /** Whoever asked for the drain: the wake, or an operator's act. */
+  const told: Told = (userId, results) => {
+    if (userId !== null) memory.forget([userId]);
+    metrics.drained(tally({ results, records: 0, unkeyed: 0 }));
+    for (const result of results) eventLog.record(lineOf(result));
+  };
   const wake = createWake({
     db,
     log,
     drain: (userIds) =>
-      observedDrain(userIds.length, observers, (tell) =>
-        drain({ db, saver: saver(), decode, waitingPerUser }, userIds, (userId, results) => {
-          memory.forget([userId]);
-          tell(results);
-          for (const result of results) eventLog.record(lineOf(result));
-        }),
+      observedDrain(userIds.length, observers.spans, (tell) =>
+        drain({ db, saver: saver(), decode, waitingPerUser, told }, userIds, (_, results) => tell(results)),
       ),
   });
 
@@ -218,8 +220,9 @@ export async function startService(
     wake,
     draining: async () => ({
       saver: { ...saver(), clusterId: clusterId || (await readClusterId(db)) },
-      ...{ decode, waitingPerUser },
+      ...{ decode, waitingPerUser, told },
     }),
+    logOf: (partition) => source.logOf(partition),
     live: (read, jobsHere) =>
       createLive({
         ...{ db: read, jobsHere, instance, timings },

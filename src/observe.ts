@@ -12,7 +12,6 @@ import { type Pipeline, pipeline, type Steps } from './pipeline.ts';
 import { inTime } from './retry.ts';
 import type { Result, RunOptions } from './run.ts';
 import { rowsIn, type Spans } from './spans.ts';
-import { tally } from './tallies.ts';
 
 export type Observers = { spans: Spans; metrics: Metrics };
 
@@ -96,14 +95,13 @@ export function observedPipeline<Tx>(steps: Steps<Tx>, options: RunOptions, { sp
 /** A drain under a span of its own. `act` is told to call `tell` with what was saved. */
 export async function observedDrain(
   users: number,
-  { spans, metrics }: Observers,
+  spans: Spans,
   act: (tell: (results: readonly Result[]) => void) => Promise<void>,
 ): Promise<void> {
   const span = spans.redrive(users);
   try {
     await span.in(() =>
       act((results) => {
-        metrics.drained(tally({ results, records: 0, unkeyed: 0 }));
         span.links(results.map(({ event }) => event));
         span.settled(results);
       }),

@@ -27,25 +27,31 @@ import { add, type Tallies, tallyResult } from './tallies.ts';
 /** Redrives a dead letter that stays nobody's, unreadable as before, or is a customer's event. Returns what became of it. Undefined:
  *  it is not up for a redrive, or it is a user's, whose drain settles it: that may have come out just now, and is written down. */
 export async function redriveDeadLetter(draining: Draining, id: number): Promise<Result | undefined> {
-  try {
-    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id));
-  } catch (error) {
+  const redriven = await transaction(draining.db, (tx) => redriveOne(draining, tx, id)).catch((error) => {
     const { class: what, code } = classify(error);
     if (what !== 'poison') throw error;
-    return await transaction(draining.db, (tx) => redriveOne(draining, tx, id, code)); // R3
-  }
+    return transaction(draining.db, (tx) => redriveOne(draining, tx, id, code)); // R3
+  });
+  if (redriven !== undefined && !draining.rehearsed) draining.told?.(null, [redriven]);
+  return redriven;
 }
 
 /** Whose event a dead letter is, where it was not understood when it died and is now: written down, for its place in that user's
- *  order. Undefined: still nobody's, or a customer's. */
-export async function recogniseDeadLetter(draining: Draining, id: number): Promise<string | undefined> {
+ *  order. `isItsTurn` false: its type is not, so that it fits the same filter still when its user's turn has come. Undefined: still
+ *  nobody's, or a customer's. */
+export async function recogniseDeadLetter(
+  draining: Draining,
+  id: number,
+  { isItsTurn }: { isItsTurn: boolean },
+): Promise<string | undefined> {
   return await transaction(draining.db, async (tx) => {
     const found = await readDeadLetter(tx, id, ['open', 'redriving']);
     if (found === undefined) return undefined;
     const item = itemOf(found);
     const event = draining.decode(item, recordOf(found));
     if (event.outcome === 'dead' || event.type === 'CUSTOMER_CREATED') return undefined;
-    if (found.userId === null || found.type === null) await recognise(draining, tx, id, item, event);
+    const isKnown = found.userId !== null && (found.type !== null || !isItsTurn);
+    if (!isKnown) await recognise(draining, tx, id, item, event, isItsTurn);
     return event.userId;
   });
 }
@@ -94,11 +100,19 @@ async function redriveOne(draining: Draining, tx: Tx, id: number, refused?: stri
 }
 
 /** What could not be read when it died can be now: whose it is and what, for its place in the user's order. */
-async function recognise({ rehearsed }: Draining, tx: Tx, id: number, item: Item, event: UserEvent): Promise<void> {
-  await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${event.type}, dialect = ${event.dialect},
+async function recognise(
+  { rehearsed }: Draining,
+  tx: Tx,
+  id: number,
+  item: Item,
+  event: UserEvent,
+  withType = true,
+): Promise<void> {
+  const type = withType || item.type !== null ? event.type : null;
+  await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${type}, dialect = ${event.dialect},
                                 event_id = ${event.eventId}, occurred_at = ${isoTime(event)}::timestamptz
                           where id = ${id}::bigint`);
-  if (rehearsed) return;
+  if (rehearsed || type === item.type) return;
   const tallies: Tallies = {};
   takeFrom(tallies, { ...item, code: null });
   add(tallies, `event|${event.type}|dead`, 1);

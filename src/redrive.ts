@@ -47,6 +47,8 @@ export type Draining = {
   waitingPerUser: number;
   /** All of it is rolled back in the end: nothing is added to the totals, whose rows others need. */
   rehearsed?: true;
+  /** Told of what was saved, beside who asked for the drain: logs, metrics, memories. Not of what is rehearsed. */
+  told?: Told;
   /** Fewer events a transaction than EVENTS_PER_DRAIN. */
   eventsPerDrain?: number;
 };
@@ -62,6 +64,8 @@ const MOST_BYTES = 8_000_000;
 
 /** What became of a user's events that went, told after each transaction that was saved. */
 export type Tell = (userId: string, results: readonly Result[]) => void;
+/** The same; null: of a dead letter that is no user's. */
+export type Told = (userId: string | null, results: readonly Result[]) => void;
 
 /** Releases what may go of these users' waiting events. Throws what Postgres throws, and a Conflict that remains after its
  *  budget of tries. */
@@ -80,6 +84,7 @@ export async function drainUpTo(
   let ahead: Ahead | undefined;
   const count: Tell = (userId, results) => {
     left -= results.length;
+    if (!draining.rehearsed) draining.told?.(userId, results);
     tell(userId, results);
   };
   for (let rest = userIds; rest.length > 0; ) {

@@ -1,6 +1,7 @@
 // What the log says of each batch while it is traced: where to find its trace, and no word of anybody's data, whatever fails.
 import { ParentBasedSampler, type ReadableSpan, SamplingDecision } from '@opentelemetry/sdk-trace';
 import { beforeEach, describe, expect } from 'vitest';
+import { ask, OWN } from '../support/api.ts';
 import {
   type Arrival,
   cloudEvent,
@@ -254,6 +255,25 @@ describe('no word of anybody, although Postgres says it', () => {
     await allow(world, 'users');
     service.tick();
     await until(() => expect(eventLines(world).filter((each) => each[OUTCOME] === 'applied')).toHaveLength(3));
+    expectNoCanary(world);
+  });
+
+  test('an operator lets a dead letter go over HTTP: its event is told as any other', async ({ world }) => {
+    await world.sql.unsafe(`alter table users add constraint decent check (name not like 'Canary%')`);
+    const { source, url } = await world.service({ LOG_LEVEL: 'trace' });
+    world.log.append(created(), rawRecord('{'));
+    await source.drain();
+    await world.sql.unsafe('alter table users drop constraint decent');
+    const before = eventLines(world).length;
+    expect(
+      await ask(url, '/api/v1/dead-letters/redrive', { method: 'POST', headers: OWN, body: { all: true } }),
+    ).toMatchObject({ status: 202 });
+    await until(() => expect(eventLines(world)).toHaveLength(before + 2));
+    const told = eventLines(world).slice(before);
+    expect(told.map((line) => [line[OFFSET], line[OUTCOME]]).sort()).toEqual([
+      [0, 'applied'],
+      [1, 'dead'],
+    ]);
     expectNoCanary(world);
   });
 
