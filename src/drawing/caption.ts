@@ -1,8 +1,8 @@
 // caption.ts — what must be said below a drawing, or beside it where there is room: which guards stand for which event, and what
 // is not drawn.
 import type { Picture } from '../../machines/picture.ts';
-import { LETTERS } from './elk.ts';
 import type { Box, Geometry, Point } from './layout.ts';
+import { LETTERS } from './sizes.ts';
 import { legend } from './sketch.ts';
 import { widthOf } from './text.ts';
 

@@ -1,25 +1,21 @@
 // elk.ts — one layout of a sketch by the Eclipse Layout Kernel: its graph, its options, and the geometry read from its answer.
 //
-// Owns:          sizes and distances, and where an edge leaves and enters a box.
-// Does not own:  what is drawn (sketch.ts), which layout is taken (layout.ts).
+// Owns:          distances, and where an edge leaves and enters a box.
+// Does not own:  what is drawn (sketch.ts), sizes (sizes.ts), what stands beside a group (beside.ts), which layout is taken (layout.ts).
 //
 // States are stretched until their edges run straight: bars, with an edge's whole way in sight. A group is laid out downwards in
-// either direction, since labels are wide and low; from left to right, what is outside stands left of it, ways out as well as in
-// (1,100 px instead of 1,350).
+// either direction, since labels are wide and low; from left to right, what is outside stands left of it, ways out as well as in,
+// and the words of its only edge below or above it (820 px; 970 with words and states in a row; 1,350 with ways out on the right).
 import type { ELK, ElkExtendedEdge, ElkLabel, ElkNode, ElkPort, LayoutOptions } from 'elkjs/lib/elk-api.js';
+import { type Doors, doorsOf, type Ends, piecesOf, type Stands, standsOf, type Way, wayOf } from './beside.ts';
 import type { Box, Direction, Geometry, Line, Point } from './layout.ts';
+import { HEAD, heightOfState, LABEL, LETTERS, START, STATE, sizeOfLabel, widthOfState } from './sizes.ts';
 import type { Sketch, Words } from './sketch.ts';
 import { widthOf } from './text.ts';
 
-/** Sizes of letters, px. */
-export const LETTERS = { state: 15, line: 11 } as const;
-/** The part of a state that is free for its name, px. */
-export const HEAD = 48;
-/** px. A state's lines stand below its head, each behind a `sign`. `overhang`: how far it reaches beyond its outermost edge. */
-const STATE = { length: 88, line: 16, above: 4, below: 4, side: 16, sign: 16, overhang: 16 };
-const LABEL = { line: 14, above: 5, side: 8 };
-const GROUP = { top: 40, side: 24, bottom: 24 };
-const START = 12;
+/** How far a state reaches beyond its outermost edge, px. */
+const OVERHANG = 12;
+const GROUP = { top: 36, side: 16, bottom: 20 };
 const MARGIN = 16;
 
 const OPTIONS: LayoutOptions = {
@@ -30,12 +26,12 @@ const OPTIONS: LayoutOptions = {
   // The order of the states is given (layout.ts); edges against it run up beside the others, not in loops around boxes.
   'elk.layered.cycleBreaking.strategy': 'MODEL_ORDER',
   'elk.layered.nodePlacement.strategy': 'NETWORK_SIMPLEX',
-  'elk.spacing.nodeNode': '8',
-  'elk.spacing.edgeNode': '12',
-  'elk.spacing.edgeEdge': '12',
+  'elk.spacing.nodeNode': '12',
+  'elk.spacing.edgeNode': '8',
+  'elk.spacing.edgeEdge': '8',
   'elk.spacing.labelNode': '0',
-  'elk.layered.spacing.nodeNodeBetweenLayers': '20',
-  'elk.layered.spacing.edgeNodeBetweenLayers': '20',
+  'elk.layered.spacing.nodeNodeBetweenLayers': '16',
+  'elk.layered.spacing.edgeNodeBetweenLayers': '16',
   'elk.layered.spacing.edgeEdgeBetweenLayers': '12',
 };
 
@@ -44,13 +40,43 @@ const START_ID = ' start';
 const edgeOf = (edge: number) => ` edge ${edge}`;
 const portOf = (edge: number) => ` port ${edge}`;
 const insideOf = (edge: number) => ` inside ${edge}`;
+const doorOf = (edge: number) => ` door ${edge}`;
+
+const ORIGIN: Point = { x: 0, y: 0 };
 
 /** One layout of `plan`, its states in their order there. Throws what ELK throws. */
 export async function place(plan: Sketch, direction: Direction): Promise<Geometry> {
   const { default: Elk } = await import('elkjs/lib/elk.bundled.js');
   const elk = new (Elk as unknown as new () => ELK)();
-  const inner = plan.group && (await elk.layout(graphInside(plan, plan.group, direction)));
-  return geometryOf(plan, direction, inner, await elk.layout(graphOutside(plan, direction, inner)));
+  const { inner, doors } = await placeInside(elk, plan, direction);
+  const stands = standsOf(plan, direction);
+  const outer = await elk.layout(graphOutside(plan, direction, { inner, doors, stands }));
+  return geometryOf(plan, direction, { inner, doors, stands, outer });
+}
+
+type Inside = { inner: ElkNode | undefined; doors: Doors };
+
+/** Straight ways in where nothing stands in their way; else as ELK leads them. */
+async function placeInside(elk: ELK, plan: Sketch, direction: Direction): Promise<Inside> {
+  const { group } = plan;
+  const none: Doors = new Map();
+  if (group === undefined) return { inner: undefined, doors: none };
+  if (direction === 'LR') {
+    const inner = await elk.layout(graphInside(plan, group, direction, true));
+    const doors = straightWays(plan, inner);
+    if (doors !== undefined) return { inner, doors };
+  }
+  return { inner: await elk.layout(graphInside(plan, group, direction, false)), doors: none };
+}
+
+function straightWays(plan: Sketch, inner: ElkNode): Doors | undefined {
+  const [box] = inner.children ?? [];
+  const states = new Map(box?.children?.map((node) => [node.id, boxOf(grown(node, 'DOWN', OVERHANG), ORIGIN)]));
+  const labels = (box?.edges ?? []).flatMap(({ labels = [] }) => labels.map((label) => boxOf(label, ORIGIN)));
+  const pieces = (box?.edges ?? []).flatMap(({ sections = [] }) =>
+    sections.flatMap(({ startPoint, bendPoints = [], endPoint }) => piecesOf([startPoint, ...bendPoints, endPoint])),
+  );
+  return doorsOf(plan, states, [...labels, ...pieces]);
 }
 
 type Group = NonNullable<Sketch['group']>;
@@ -58,7 +84,7 @@ type Graph = ElkNode & Required<Pick<ElkNode, 'children' | 'edges' | 'ports'>>;
 // ELK writes into its input, so each run has a new graph.
 
 /** The group alone: its states, and for each edge that crosses its border a port to go through. */
-function graphInside(plan: Sketch, group: Group, direction: Direction): ElkNode {
+function graphInside(plan: Sketch, group: Group, direction: Direction, hasDoors: boolean): ElkNode {
   const box = graph(group.id, {
     'elk.direction': 'DOWN',
     'elk.padding': padding(GROUP.top, GROUP.side, GROUP.bottom),
@@ -70,7 +96,7 @@ function graphInside(plan: Sketch, group: Group, direction: Direction): ElkNode 
   plan.edges.forEach((edge, i) => {
     const way = wayOf(edge, group);
     if (way === 'inside') box.edges.push({ id: edgeOf(i), ...endsOf(edge), labels: [labelOf(edge, i)] });
-    if (way !== 'in' && way !== 'out') return;
+    if (way !== 'out' && (way !== 'in' || hasDoors)) return;
     box.ports.push(port(i, { side: sideOf(way, direction) }));
     const ends = way === 'in' ? { source: portOf(i), target: edge.target } : { source: edge.source, target: portOf(i) };
     box.edges.push({ id: insideOf(i), ...endsOf(ends) });
@@ -79,23 +105,38 @@ function graphInside(plan: Sketch, group: Group, direction: Direction): ElkNode 
 }
 
 /** The rest, with the group as one box whose ports are where `inner` put them. */
-function graphOutside(plan: Sketch, direction: Direction, inner: ElkNode | undefined): ElkNode {
+function graphOutside(
+  plan: Sketch,
+  direction: Direction,
+  { inner, doors, stands }: Inside & { stands: Stands },
+): ElkNode {
   const flow = direction === 'LR' ? 'RIGHT' : 'DOWN';
   const root = graph('', {
     'elk.direction': flow,
     'elk.padding': padding(MARGIN, MARGIN, MARGIN),
     ...(inner && { 'elk.layered.cycleBreaking.strategy': 'GREEDY' }),
   });
-  root.children.push({ id: START_ID, width: START, height: START });
-  root.edges.push({ id: START_ID, ...endsOf({ source: START_ID, target: plan.initial }) });
+  if (!stands.has(plan.initial)) {
+    root.children.push({ id: START_ID, width: START, height: START });
+    root.edges.push({ id: START_ID, ...endsOf({ source: START_ID, target: plan.initial }) });
+  }
   const states = plan.states.filter(({ id }) => !plan.group?.states.includes(id));
   const width = Math.max(...states.map(widthOfState));
   for (const state of states) {
+    const stand = stands.get(state.id);
+    if (stand !== undefined) {
+      root.children.push({
+        ...{ id: state.id, width: stand.width, height: stand.height },
+        ports: [port(stand.edge, { id: doorOf(stand.edge), side: 'EAST', x: stand.width, y: stand.door })],
+        layoutOptions: { 'elk.portConstraints': 'FIXED_POS' },
+      });
+      continue;
+    }
     const node = { ...nodeOf(state), width };
     root.children.push(plan.group === undefined ? stretching(node, flow) : node);
   }
   const [box] = inner?.children ?? [];
-  const ports = portsOf(plan, direction, box);
+  const ports = portsOf(plan, direction, box, { doors, stands });
   if (box !== undefined)
     root.children.push({
       ...{ id: box.id, width: box.width ?? 0, height: box.height ?? 0, ports: [...ports.values()] },
@@ -104,14 +145,16 @@ function graphOutside(plan: Sketch, direction: Direction, inner: ElkNode | undef
   plan.edges.forEach((edge, i) => {
     const way = wayOf(edge, plan.group);
     if (way === 'inside') return;
+    const stand = stands.get(way === 'in' ? edge.source : edge.target);
+    const outside = (id: string) => (stand === undefined ? id : doorOf(i));
     const ends = {
-      source: way === 'out' || way === 'shared' ? portOf(i) : edge.source,
-      target: way === 'in' ? portOf(i) : edge.target,
+      source: way === 'out' || way === 'shared' ? portOf(i) : outside(edge.source),
+      target: way === 'in' ? portOf(i) : outside(edge.target),
     };
     root.edges.push({
       id: edgeOf(i),
       ...endsOf(isBackwards(way, direction) ? swapped(ends) : ends),
-      labels: [labelOf(edge, i)],
+      ...(stand === undefined && { labels: [labelOf(edge, i)] }),
     });
   });
   return root;
@@ -119,22 +162,29 @@ function graphOutside(plan: Sketch, direction: Direction, inner: ElkNode | undef
 
 /** Where edges go through the group's border: where they were put inside. What all its states share may begin anywhere: in line
  *  with the way in, or near the lower corner; then at the next place that is free. */
-function portsOf(plan: Sketch, direction: Direction, box: ElkNode | undefined): Map<number, ElkPort> {
+function portsOf(
+  plan: Sketch,
+  direction: Direction,
+  box: ElkNode | undefined,
+  { doors, stands }: { doors: Doors; stands: Stands },
+): Map<number, ElkPort> {
   const ports = new Map<number, ElkPort>();
   const placed = new Map(box?.ports?.map((each) => [each.id, each]));
   const [width, height] = [box?.width ?? 0, box?.height ?? 0];
   const [length, entry] = direction === 'LR' ? [height, undefined] : [width, placed.get(portOf(wayIn(plan)))?.x];
   plan.edges.forEach((edge, i) => {
     const way = wayOf(edge, plan.group);
-    const known = placed.get(portOf(i));
+    const door = doors.get(i);
+    const known = door === undefined ? placed.get(portOf(i)) : { x: 0, y: door };
     if (known !== undefined) ports.set(i, port(i, { ...known, side: sideOf(way, direction) }));
   });
   plan.edges.forEach((edge, i) => {
     const side = sideOf('shared', direction);
     if (wayOf(edge, plan.group) !== 'shared') return;
     const taken = [...ports.values()].filter((each) => each.layoutOptions?.['elk.port.side'] === side);
+    const stand = stands.get(edge.target);
     const along = freePlace(
-      entry ?? length - APART,
+      entry ?? length - (stand === undefined ? APART : stand.height - stand.door),
       length,
       taken.map(({ x = 0, y = 0 }) => (direction === 'LR' ? y : x)),
     );
@@ -156,19 +206,11 @@ function freePlace(wanted: number, length: number, taken: readonly number[]): nu
   return [wanted, ...steps].find(isFree) ?? wanted;
 }
 
-function port(edge: number, { side, x = 0, y = 0 }: { side: string } & Partial<Point>): ElkPort {
-  return { id: portOf(edge), width: 0, height: 0, x, y, layoutOptions: { 'elk.port.side': side } };
-}
-
-type Ends = { source: string; target: string };
-/** How an edge lies to the group. `shared`: leaves it from the border, for all its states. */
-type Way = 'inside' | 'outside' | 'in' | 'out' | 'shared';
-
-function wayOf({ source, target }: Ends, group: Sketch['group']): Way {
-  const isInside = (id: string) => group?.states.includes(id) === true;
-  if (source === group?.id) return 'shared';
-  if (isInside(source)) return isInside(target) ? 'inside' : 'out';
-  return isInside(target) ? 'in' : 'outside';
+function port(
+  edge: number,
+  { id = portOf(edge), side, x = 0, y = 0 }: { id?: string; side: string } & Partial<Point>,
+): ElkPort {
+  return { id, width: 0, height: 0, x, y, layoutOptions: { 'elk.port.side': side } };
 }
 
 function sideOf(way: Way, direction: Direction): string {
@@ -207,11 +249,11 @@ type Flow = 'DOWN' | 'RIGHT';
  *  between two labels, and all three together are the state (`grown`, below). */
 function stretching(node: ElkNode & { width: number; height: number }, flow: Flow): ElkNode {
   const sides = flow === 'DOWN' ? ['V_CENTER H_LEFT', 'V_CENTER H_RIGHT'] : ['H_CENTER V_TOP', 'H_CENTER V_BOTTOM'];
-  const size = grown(node, flow, -STATE.overhang);
+  const size = grown(node, flow, -OVERHANG);
   return {
     ...{ id: node.id, width: size.width, height: size.height },
     labels: sides.map((side) => ({
-      ...{ text: ' ', width: STATE.overhang, height: STATE.overhang },
+      ...{ text: ' ', width: OVERHANG, height: OVERHANG },
       layoutOptions: { 'elk.nodeLabels.placement': `OUTSIDE ${side}` },
     })),
     layoutOptions: { 'elk.layered.nodePlacement.networkSimplex.nodeFlexibility': 'NODE_SIZE' },
@@ -227,65 +269,54 @@ function padding(top: number, side: number, bottom: number): string {
   return `[top=${top},right=${side},bottom=${bottom},left=${side}]`;
 }
 
-function widthOfState({ id, lines }: Sketch['states'][number]): number {
-  const words = [
-    widthOf(id, LETTERS.state, { bold: true }),
-    ...lines.map(({ text }) => STATE.sign + widthOf(text, LETTERS.line)),
-  ];
-  return evenly(Math.max(STATE.length, Math.max(...words) + 2 * STATE.side));
-}
-
-function heightOfState({ lines }: Sketch['states'][number]): number {
-  return HEAD + (lines.length > 0 ? STATE.above + lines.length * STATE.line + STATE.below : 0);
-}
-
-function sizeOfLabel(lines: readonly Words[]): { width: number; height: number } {
-  const widest = Math.max(...lines.map(({ text }) => widthOf(text, LETTERS.line)));
-  return { width: evenly(widest + 2 * LABEL.side), height: lines.length * LABEL.line + 2 * LABEL.above };
-}
-
-/** Up to a multiple of 8. */
-function evenly(length: number): number {
-  return Math.ceil(length / 8) * 8;
-}
-
 function geometryOf(
-  { states, group, edges }: Sketch,
+  { states, group, edges, initial }: Sketch,
   direction: Direction,
-  inner: ElkNode | undefined,
-  outer: ElkNode,
+  { inner, doors, stands, outer }: Inside & { stands: Stands } & { outer: ElkNode },
 ): Geometry {
   const [box] = inner?.children ?? [];
   const { x = 0, y = 0 } = outer.children?.find(({ id }) => id === group?.id) ?? {};
-  const [origin, inside] = [
-    { x: 0, y: 0 },
-    { x, y },
-  ];
-  const boxes = new Map<string, Box>();
+  const inside = { x, y };
+  const [boxes, labels] = [new Map<string, Box>(), new Map<number, Box>()];
   for (const node of outer.children ?? []) {
+    const stand = stands.get(node.id);
+    if (stand !== undefined) {
+      const from = boxOf(node, ORIGIN);
+      boxes.set(node.id, boxOf(stand.state, from));
+      labels.set(stand.edge, boxOf(stand.label, from));
+      if (stand.start) boxes.set(START_ID, boxOf(stand.start, from));
+      continue;
+    }
     const isStretched = group === undefined && node.id !== START_ID;
     boxes.set(
       node.id,
-      boxOf(isStretched ? grown(node, direction === 'LR' ? 'RIGHT' : 'DOWN', STATE.overhang) : node, origin),
+      boxOf(isStretched ? grown(node, direction === 'LR' ? 'RIGHT' : 'DOWN', OVERHANG) : node, ORIGIN),
     );
   }
-  for (const node of box?.children ?? []) boxes.set(node.id, boxOf(grown(node, 'DOWN', STATE.overhang), inside));
+  for (const node of box?.children ?? []) boxes.set(node.id, boxOf(grown(node, 'DOWN', OVERHANG), inside));
   const drawn = new Map<string, { edge: ElkExtendedEdge; from: Point }>();
-  for (const edge of outer.edges ?? []) drawn.set(edge.id ?? '', { edge, from: origin });
+  for (const edge of outer.edges ?? []) drawn.set(edge.id ?? '', { edge, from: ORIGIN });
   for (const edge of box?.edges ?? []) drawn.set(edge.id ?? '', { edge, from: inside });
-  const at = (id: string) => boxes.get(id) ?? boxOf({}, origin);
+  const at = (id: string) => boxes.get(id) ?? boxOf({}, ORIGIN);
   const pathOf = (id: string): Point[] => {
     const found = drawn.get(id);
     return (found?.edge.sections ?? []).flatMap(({ startPoint, bendPoints = [], endPoint }) =>
-      [startPoint, ...bendPoints, endPoint].map((point) => pointOf(point, found?.from ?? origin)),
+      [startPoint, ...bendPoints, endPoint].map((point) => pointOf(point, found?.from ?? ORIGIN)),
     );
   };
   const start = at(START_ID);
+  const first = at(initial);
+  const fromStart = stands.has(initial)
+    ? [
+        { x: start.x + START, y: start.y + START / 2 },
+        { x: first.x, y: start.y + START / 2 },
+      ]
+    : pathOf(START_ID);
   return {
     direction,
     width: Math.ceil(outer.width ?? 0),
     height: Math.ceil(outer.height ?? 0),
-    start: { x: start.x + START / 2, y: start.y + START / 2, radius: START / 2, points: pathOf(START_ID) },
+    start: { x: start.x + START / 2, y: start.y + START / 2, radius: START / 2, points: fromStart },
     states: states.map(({ id, lines }) => ({ id, ...at(id), lines: linesIn(at(id), lines) })),
     groups: group === undefined ? [] : [{ ...group, ...at(group.id) }],
     edges: edges.map(({ source, target, lines }, i) => {
@@ -293,7 +324,15 @@ function geometryOf(
       const [within, without] = [pathOf(insideOf(i)), pathOf(edgeOf(i))];
       if (isBackwards(way, direction)) without.reverse();
       const found = drawn.get(edgeOf(i));
-      const label = boxOf(found?.edge.labels?.[0] ?? {}, found?.from ?? origin);
+      const stood = labels.get(i);
+      const label = stood ?? boxOf(found?.edge.labels?.[0] ?? {}, found?.from ?? ORIGIN);
+      if (way === 'in' && doors.has(i)) within.push({ x: at(target).x, y: without.at(-1)?.y ?? 0 });
+      if (stood !== undefined) {
+        const { x, width } = stood;
+        const middle = { x: x + width / 2, y: stood.y + stood.height / 2 };
+        if (way === 'in') without.unshift({ x: middle.x, y: at(source).y + at(source).height }, middle);
+        else without.push(middle, { x: middle.x, y: at(target).y });
+      }
       return {
         source,
         target,
@@ -337,5 +376,5 @@ function linesIn({ x, y, width }: Box, lines: readonly Words[]): Line[] {
 }
 
 function linesOn({ x, y, width }: Box, lines: readonly Words[]): Line[] {
-  return lines.map((line, i) => ({ ...line, x: x + width / 2, y: y + LABEL.above + i * LABEL.line + 11 }));
+  return lines.map((line, i) => ({ ...line, x: x + width / 2, y: y + LABEL.above + i * LABEL.line + 12 }));
 }

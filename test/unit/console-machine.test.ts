@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { throughOf } from '../../console/src/machine/flows.ts';
 import { numbered, pathOf, type Step, stepsOf } from '../../console/src/machine/path.ts';
-import { arrowhead, beatOf, curve, widthOf } from '../../console/src/machine/shape.ts';
+import { arrowhead, beatOf, curve, inOneLine, widthOf } from '../../console/src/machine/shape.ts';
 import { nextSpot, type Spot } from '../../console/src/machine/walk.ts';
 import { picture } from '../../machines/picture.ts';
 import type { Geometry } from '../../src/api/contract.ts';
@@ -126,4 +126,14 @@ describe('lines', () => {
     expect(widthOf(1e9)).toBe(8);
     expect([0.1, 5, 50, 5_000].map(beatOf)).toEqual([1, 2, 3, 4]);
   });
+});
+
+test('a name that is broken in two is said as one, a guard as a word of its own', () => {
+  const line = (text: string, ...transitions: string[]) => ({ text, transitions, x: 0, y: 0 });
+  expect(inOneLine([line('USER_ROLE_', 'a|R|0'), line('CHANGED'), line('toPending', 'a|S|1')])).toBe(
+    'USER_ROLE_CHANGED toPending',
+  );
+  expect(inOneLine([line('USER_CREATED', 'absent|C|0'), line('[customer'), line('Known]')])).toBe(
+    'USER_CREATED [customerKnown]',
+  );
 });

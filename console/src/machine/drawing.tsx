@@ -13,7 +13,7 @@ import { counts, flow, transitions as totals } from '../live.ts';
 import './drawing.css';
 import { sumFor, throughOf } from './flows.ts';
 import { numbered, type Path, stepsOf } from './path.ts';
-import { arrowhead, beatOf, curve, type Edge, type StateBox, widthOf } from './shape.ts';
+import { arrowhead, beatOf, curve, type Edge, inOneLine, type StateBox, widthOf } from './shape.ts';
 import { nextSpot, type Spot, spotOfEdge, spotOfState } from './walk.ts';
 
 export type Selection = { state?: string | undefined; transition?: string | undefined };
@@ -59,7 +59,10 @@ export function Drawing(props: DrawingProps) {
     if (next === undefined || event.metaKey || event.ctrlKey || event.altKey) return;
     event.preventDefault();
     setSpot(next);
-    svg.current?.querySelector<SVGElement>(`[data-spot="${CSS.escape(next)}"]`)?.focus();
+    const found = svg.current?.querySelector<SVGElement>(`[data-spot="${CSS.escape(next)}"]`);
+    found?.focus({ preventScroll: true });
+    // Focus alone would do with less, under the fading edge.
+    found?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   };
   const frame = { ...props, geometry, spot, isOpen: onSelect !== undefined };
   return (
@@ -154,7 +157,7 @@ function Label({ frame, edge, i }: { frame: Frame; edge: Edge; i: number }) {
   const perSecond = useComputed(() => (isLive ? (sumFor(ids, flow.value?.edges) ?? 0) : 0));
   const moves = useComputed(() => (perSecond.value > 0 ? 'moves' : 'rests'));
   const rateText = useComputed(() => (perSecond.value > 0 ? rate(perSecond.value) : ''));
-  const rateWidth = useComputed(() => (rateText.value === '' ? 0 : rateText.value.length * 5.6 + 12));
+  const rateWidth = useComputed(() => (rateText.value === '' ? 0 : rateText.value.length * 5.9 + 11));
   // At the upper right corner, beside the line: neither it nor its arrowhead is covered.
   const rateLeft = useComputed(() =>
     Math.max(label.x + label.width / 2 + 7, label.x + label.width + 6 - rateWidth.value),
@@ -164,7 +167,7 @@ function Label({ frame, edge, i }: { frame: Frame; edge: Edge; i: number }) {
     !isLive || totals.value === undefined || (sumFor(ids, totals.value) ?? 0) > 0 ? 'used' : 'unused',
   );
   const from = geometry.groups.find(({ id }) => id === source)?.states.join(', ') ?? source;
-  const words = label.lines.map(({ text }) => text).join(' ');
+  const words = inOneLine(label.lines);
   const steps = path ? stepsOf(path, ids) : [];
   const sentence = useSaid(
     () =>
@@ -202,20 +205,20 @@ function Label({ frame, edge, i }: { frame: Frame; edge: Edge; i: number }) {
         rx={label.lines.length > 1 ? 10 : label.height / 2}
       />
       {label.lines.map(({ text, x, y, transitions }) => (
-        <text key={text} x={x} y={y} class="words" data-pick={`transition ${transitions[0] ?? ids[0]}`}>
+        <text key={y} x={x} y={y} class="words" data-pick={`transition ${transitions[0] ?? ids[0]}`}>
           {text}
           {titleOf(view, transitions.length > 0 ? transitions : ids)}
         </text>
       ))}
       {isLive && (
         <g class="rate" data-moves={moves}>
-          <rect x={rateLeft} y={label.y - 9} width={rateWidth} height={15} rx="7.5" />
-          <text x={rateMiddle} y={label.y + 2}>
+          <rect x={rateLeft} y={label.y - 11} width={rateWidth} height={15} rx="7.5" />
+          <text x={rateMiddle} y={label.y + 0.3}>
             {rateText}
           </text>
         </g>
       )}
-      {steps.length > 0 && <Numbers left={label.x - 6} y={label.y - 1} steps={steps} />}
+      {steps.length > 0 && <Numbers left={label.x - 6} y={label.y - 3} steps={steps} />}
     </g>
   );
 }

@@ -5,6 +5,14 @@ export type Point = { x: number; y: number };
 export type Edge = Geometry['edges'][number];
 export type StateBox = Geometry['states'][number];
 
+/** What a label says, as one reads it: a guard is a word of its own, the second half of a broken name is none. */
+export function inOneLine(lines: Edge['label']['lines']): string {
+  return lines.reduce((said, { text, transitions: [own] }, i) => {
+    const isSameWord = i === 0 || (own === undefined && !text.startsWith('['));
+    return `${said}${isSameWord ? '' : ' '}${text}`;
+  }, '');
+}
+
 const ROUND = 8;
 const HEAD = 8;
 

@@ -48,7 +48,8 @@ function best(way: Point, steps: readonly Step[]): Spot | undefined {
   return found?.spot;
 }
 
-/** Of a state its edges, from where they leave or enter it; of an edge its two ends. */
+/** Of a state its edges, from where they leave or enter it, in the direction of their words or of their other end; of an edge its
+ *  two ends. */
 function followed({ edges, groups, states }: Geometry, from: Spot): Step[] {
   const [kind, name] = parted(from);
   return edges.flatMap(({ source, target, points, label }, i): Step[] => {
@@ -65,8 +66,8 @@ function followed({ edges, groups, states }: Geometry, from: Spot): Step[] {
       ];
     }
     return [
-      ...(target === name ? [{ spot: spotOfEdge(i), begin: last, end: words }] : []),
-      ...(members.includes(name) ? [{ spot: spotOfEdge(i), begin: first, end: words }] : []),
+      ...(target === name ? [words, first].map((end) => ({ spot: spotOfEdge(i), begin: last, end })) : []),
+      ...(members.includes(name) ? [words, last].map((end) => ({ spot: spotOfEdge(i), begin: first, end })) : []),
     ];
   });
 }
