@@ -3,7 +3,8 @@
 // Ids are `collate "C"`: compared by bytes, as the machine and Redis do, and cheaper. Marks are ms since 1970 in bigint:
 // they are compared, not shown. Nothing that changes is indexed (no HOT updates otherwise); fillfactor 80 on users.
 // What Drizzle can not say (fillfactor, the append-only trigger, the view) stands in migrations/0001_rules.sql.
-// `jobs`, `audit` and `idempotency` are operators' writes (src/jobs.ts, src/audit.ts, src/api/again.ts): no batch touches them.
+// `jobs`, `audit`, `idempotency` and `losses` are operators' writes (src/jobs.ts, src/audit.ts, src/api/again.ts, src/move-position.ts): no
+// batch touches them.
 import { sql } from 'drizzle-orm';
 import {
   bigint,
@@ -281,6 +282,32 @@ export const audit = pgTable(
     jobId: bigint('job_id', { mode: 'number' }),
   },
   (t) => [index('audit_job').on(t.jobId).where(sql`job_id is not null`)],
+);
+
+/** Offsets that were never read, because a person let their partition go on behind them. Never changed. */
+export const losses = pgTable(
+  'losses',
+  {
+    topic: id('topic').notNull(),
+    partition: integer('partition').notNull(),
+    generation: smallint('generation').notNull(),
+    firstOffset: long('first_offset').notNull(),
+    /** The last one that is lost. */
+    lastOffset: long('last_offset').notNull(),
+    /** In whose log they were: where a copy is to be looked for. */
+    clusterId: text('cluster_id').notNull(),
+    /** Why the partition had halted. */
+    haltedReason: text('halted_reason'),
+    /** What the operator said. */
+    reason: text('reason').notNull(),
+    byWhom: text('by_whom').notNull(),
+    at: time('at').notNull().defaultNow(),
+  },
+  // Within a generation a position never goes back, so no offset is lost twice.
+  (t) => [
+    primaryKey({ columns: [t.topic, t.partition, t.generation, t.firstOffset] }),
+    check('losses_range', sql`${t.firstOffset} <= ${t.lastOffset}`),
+  ],
 );
 
 /** What was answered to an act with an Idempotency-Key, for a day: whoever sends it again gets the same answer. */

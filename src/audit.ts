@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 
 export const VERBS = [
-  ...['hold', 'release', 'resume'],
+  ...['hold', 'release', 'resume', 'accept-loss', 'set-position'],
   ...['redrive', 'discard', 'edit', 'export', 'reveal'],
   ...['migrate', 'rebuild', 'cancel'],
 ] as const;

@@ -1,9 +1,13 @@
 // dead-letter-filter.ts — which dead letters an operator means, as SQL over `dead_letters d`: the same words for settling and export.
 import { type SQL, sql } from 'drizzle-orm';
 
+/** In the place of a type: those of which it is not known. The types of events are in upper case. */
+export const NO_TYPE = 'none';
+
 /** All of them must fit. */
 export type DeadLetterFilter = {
   code?: string | undefined;
+  /** Of an event, or NO_TYPE. */
   type?: string | undefined;
   user?: string | undefined;
   /** Of users of this customer. */
@@ -17,7 +21,7 @@ export type DeadLetterFilter = {
 export function fitting({ code, type, user, customer, topic, before }: DeadLetterFilter): (SQL | undefined)[] {
   return [
     code === undefined ? undefined : sql`d.code = ${code}`,
-    type === undefined ? undefined : sql`d.type = ${type}`,
+    type === undefined ? undefined : type === NO_TYPE ? sql`d.type is null` : sql`d.type = ${type}`,
     user === undefined ? undefined : sql`d.user_id = ${user}`,
     topic === undefined ? undefined : sql`d.topic = ${topic}`,
     before === undefined ? undefined : sql`d.last_failed_at < ${before}::timestamptz`,

@@ -1,7 +1,7 @@
 // export.ts — dead letters for use elsewhere: as lines of text, and as records of a topic with the headers that other tools look for.
 //
 // Owns:          the two forms, reading them in bounded pages, and the row of `audit` that says who took what.
-// Does not own:  where they go (cli/export.ts). It changes no dead letter: an exported one is as open as before.
+// Does not own:  where they go (cli/export.ts, api/export.ts). It changes no dead letter: an exported one is as open as before.
 //
 // E1  Key, value and headers of a record leave as they came, byte for byte; what an operator edited stays here.
 // E2  A page has at most 500 of them and about 4 MB (one that is larger comes alone), a query looks at 100,000 numbers at
@@ -178,10 +178,10 @@ function matching({ statuses, ...filter }: ExportFilter): SQL {
   return allOf([sql`d.status = any(${sql.param(statuses)}::text[])`, ...fitting(filter)]);
 }
 
-/** What was taken, for the audit. `lastId`: where a next one may go on; null: nothing was. */
-export type Taken = { exported: number; lastId: number | null; interrupted?: true };
+/** What was taken, for the audit. `lastId`: where a next one may go on; null: nothing was. `failed`: the code of what cut it off. */
+export type Taken = { exported: number; lastId: number | null; interrupted?: true; failed?: string };
 
-/** The row of `audit` before the export; returns what writes down its result (E3). `target`: a topic, or "lines". */
+/** The row of `audit` before the export; returns what writes down its result (E3). `target`: a topic, or "lines", "records", "download". */
 export async function beginExport(
   db: Db,
   { who, filter, target }: { who: string; filter: ExportFilter; target: string },

@@ -6,7 +6,7 @@
 //                  running ── defect, gap twice, all fail alike, a person ──▶ halted ── a person ─────▶ running
 //
 //                A waiting partition heals by itself: its batch is fetched again; a halted one needs a person
-//                (`user-lifecycle partitions resume`) and is not fetched meanwhile. Others go on.
+//                (`user-lifecycle partitions list` says which answers there are) and is not fetched meanwhile. Others go on.
 // Does not own:  how a batch is handled (pipeline.ts), where it comes from (sources/), what a gap is (position.ts).
 //
 // The position in Postgres is the truth and the fence is the guarantee; what is expected here is only a memory of it,
@@ -325,7 +325,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
     if (!(await halt(db, row, reason))) throw new Fenced('somebody else moved or halted the position meanwhile');
     log.error(
       { ...placeOf(partition), reason },
-      'halted: this partition stops until `user-lifecycle partitions resume`; the others go on',
+      'halted: this partition stops until a person decides (`user-lifecycle partitions list` says how); the others go on',
     );
     const known = partitions.get(`${partition.topic}/${partition.partition}`);
     if (known !== undefined) known.row = { ...row, state: 'halted', haltedReason: reason };

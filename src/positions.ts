@@ -1,4 +1,5 @@
-// positions.ts — the rows that say how far each partition is. Read and first made here; moved only by save.ts (the fence).
+// positions.ts — the rows that say how far each partition is. Read and first made here; moved by save.ts (the fence),
+// and of a halted one by a person (move-position.ts).
 import { sql } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import type { Tallies } from './tallies.ts';

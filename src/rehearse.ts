@@ -1,6 +1,7 @@
 // rehearse.ts — what a redrive or a discard would do: the act itself, portion by portion, each in a transaction that is rolled back.
 //
-// Owns:          the size of the portions, and the audit row. Does not own: what is done (settle-portion.ts).
+// Owns:          the size of the portions, and the audit row. Does not own: what is done (settle-portion.ts), the end of a hold
+//                (rehearse-release.ts).
 //
 // T4  The rehearsal is the act itself: there is no second opinion of what would happen.
 // T5  It keeps its locks until it is rolled back, and batches wait for them: so a portion is small, adds nothing to the totals, and of
@@ -99,12 +100,12 @@ async function rehearse(
 /** Dead letters of several users, or events that wait of them: where there are more, users are rehearsed one by one. */
 const MOST_TOGETHER = 1_000;
 /** Of one portion: about half a second's work. Twice the above, so that only a single user or a customer can have more. */
-const MOST_EVENTS = 2_000;
-const TOGETHER: PortionSize = { users: 20, alone: 20, letters: MOST_TOGETHER, ofOneSource: MOST_EVENTS };
+export const MOST_EVENTS = 2_000;
+export const TOGETHER: PortionSize = { users: 20, alone: 20, letters: MOST_TOGETHER, ofOneSource: MOST_EVENTS };
 const ONE_BY_ONE: PortionSize = { ...TOGETHER, users: 1, alone: 1 };
 
 /** Of users that do not exist yet, too: only the rows say how many there are. */
-async function isMuchWaiting(db: Db, userIds: readonly string[]): Promise<boolean> {
+export async function isMuchWaiting(db: Db, userIds: readonly string[]): Promise<boolean> {
   const waiting = sql`select 1 from waiting where user_id = any(${sql.param(userIds)}::text[])`;
   const [row] = await db.execute<{ n: number }>(sql`select ${countUpTo(MOST_TOGETHER + 1, waiting)} as n`);
   return (row?.n ?? 0) > MOST_TOGETHER;

@@ -69,8 +69,10 @@ export async function settlePortion(
     left -= ids.length;
   } else if (kind === 'discard') await discardAndCount(draining, portion, { byWhom, note });
   else {
-    for (const id of portion.forgotten ?? []) await recogniseDeadLetter(draining, id);
     if (portion.userIds.length === 0) ids = await recogniseEach(draining, ids, recognised);
+    else
+      for (const id of [...(portion.forgotten ?? []), ...(await withoutType(db, ids))])
+        await recogniseDeadLetter(draining, id, { isItsTurn: true });
     await markForRedrive(db, ids, { byWhom, note, forced, failedUpTo: startedAt }); // T2
     // One after the other: two may be of one customer.
     for (const id of portion.userIds.length === 0 ? ids : []) {
@@ -119,11 +121,19 @@ export function addSums(to: Sums, { outcomes, others }: Sums): void {
 async function recogniseEach(draining: Draining, ids: readonly number[], recognised: Recognised): Promise<number[]> {
   const nobodys: number[] = [];
   for (const id of ids) {
-    const userId = await recogniseDeadLetter(draining, id);
+    const userId = await recogniseDeadLetter(draining, id, { isItsTurn: false });
     if (userId === undefined) nobodys.push(id);
     else recognised.set(userId, [...(recognised.get(userId) ?? []), id]);
   }
   return nobodys;
+}
+
+/** Their type may be known by now: a creation goes first. */
+async function withoutType(db: Db | Tx, ids: readonly number[]): Promise<number[]> {
+  const rows = await db.execute<{ id: number }>(sql`
+    select id::float8 as id from dead_letters
+     where id = any(${sql.param(ids.map(String))}::text[]::bigint[]) and type is null and user_id is not null`);
+  return rows.map(({ id }) => id);
 }
 
 /** What waits of their users is counted anew in the same transaction: nobody looks again at a user of whom nothing waits. */

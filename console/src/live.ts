@@ -5,7 +5,7 @@
 // V1  One stream per tab, closed while the tab is hidden: a browser allows six connections to a host, over all its tabs.
 // V2  After a gap, or from another server, everything comes anew (`snapshot`); nothing is merged into what may have missed something.
 // V3  Values that stand still say so: `link` tells since when there is no connection, and `newsAtMs` how old the values are.
-import { batch, computed, signal } from '@preact/signals';
+import { batch, computed, type ReadonlySignal, signal } from '@preact/signals';
 import type { Channels, Sample, Stats } from '../../src/api/contract.ts';
 import { returns, urlOf } from './api.ts';
 import { openSession } from './session.ts';
@@ -36,7 +36,11 @@ const MOST_SAMPLES = 200;
 /** undefined: nothing has come yet. */
 export const counts = signal<Channels['counts'] | undefined>(undefined);
 export const transitions = signal<Channels['transitions'] | undefined>(undefined);
-export const flow = signal<Channels['flow'] | undefined>(undefined);
+/** Of the last 10 s. */
+export const latestFlow = signal<Channels['flow'] | undefined>(undefined);
+/** Where a view lets one choose a longer stretch (machine/stretch.ts), that one. */
+export const chosenFlow = signal<ReadonlySignal<Channels['flow'] | undefined>>(latestFlow);
+export const flow = computed(() => chosenFlow.value.value);
 export const outcomes = signal<Channels['outcomes'] | undefined>(undefined);
 export const lag = signal<Channels['lag'] | undefined>(undefined);
 export const dead = signal<Channels['dead'] | undefined>(undefined);
@@ -156,7 +160,7 @@ function publish(news: News): void {
   batch(() => {
     if (news.counts) counts.value = news.counts;
     if (news.transitions) transitions.value = news.transitions;
-    if (news.flow) flow.value = news.flow;
+    if (news.flow) latestFlow.value = news.flow;
     if (news.outcomes) outcomes.value = news.outcomes;
     if (news.lag) lag.value = news.lag;
     if (news.dead) dead.value = news.dead;

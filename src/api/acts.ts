@@ -6,6 +6,7 @@ import type { Config } from '../config.ts';
 import { describe } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Draining } from '../redrive.ts';
+import type { Source } from '../sources/source.ts';
 import { usersWaitingFor, type Wake } from '../wake.ts';
 import { createJobRunner, type JobRunner } from './job-runner.ts';
 
@@ -15,6 +16,7 @@ export type Acts = {
   /** Starts the drains of those who waited for the end of a hold, in the background. */
   letGo(kind: 'user' | 'customer', id: string): void;
   runner: JobRunner;
+  logOf: Source['logOf'];
   close(): Promise<void>;
 };
 
@@ -26,12 +28,14 @@ export function createActs({
   log,
   wake,
   draining,
+  logOf,
 }: {
   config: Config;
   log: Log;
   wake: Pick<Wake, 'users'>;
   /** The service's own, but for its connections. */
   draining: () => Promise<Omit<Draining, 'db'>>;
+  logOf: Source['logOf'];
 }): Acts {
   const database = openDatabase({
     ...config.database,
@@ -52,6 +56,7 @@ export function createActs({
         );
     },
     runner,
+    logOf,
     close: () => database.close(),
   };
 

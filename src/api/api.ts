@@ -15,12 +15,13 @@ import type { Config } from '../config.ts';
 import type { Log } from '../log.ts';
 import type { Draining } from '../redrive.ts';
 import type { Wake } from '../wake.ts';
-import { createActs } from './acts.ts';
+import { type Acts, createActs } from './acts.ts';
 import type { App, Reach } from './app.ts';
 import { type Auth, createAuth } from './auth.ts';
 import { customerRoutes } from './customers.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
 import { documentRoutes } from './documents.ts';
+import { exportRoute } from './export.ts';
 import type { Live } from './live.ts';
 import { machineRoutes } from './machine.ts';
 import { describeRoutes } from './openapi.ts';
@@ -40,6 +41,7 @@ export type ApiOptions = {
   live: (read: Database['db'], jobsHere: () => ReturnType<Reach['acts']['runner']['here']>) => Live;
   wake: Pick<Wake, 'users'>;
   draining: () => Promise<Omit<Draining, 'db'>>;
+  logOf: Acts['logOf'];
 };
 export type Api = {
   register(app: FastifyInstance): void;
@@ -57,7 +59,7 @@ const TURNS = { atOnce: READING.connections, most: 16 };
 const UNASKED: ReadonlySet<string> = new Set(['machine', 'stats', 'partitions', 'stream'].map((of) => `/api/v1/${of}`));
 
 /** Undefined: nobody may use it here (AUTH_MODE), and nothing is opened. */
-export function createApi({ config, log, live: createLive, wake, draining }: ApiOptions): Api | undefined {
+export function createApi({ config, log, live: createLive, wake, draining, logOf }: ApiOptions): Api | undefined {
   const auth = createAuth({
     ...config.auth,
     host: config.http.host,
@@ -67,7 +69,7 @@ export function createApi({ config, log, live: createLive, wake, draining }: Api
   if (!auth.isServed) return undefined;
   const applicationName = `${config.database.applicationName}-api`;
   const reads = openDatabase({ ...config.database, ...READING, applicationName });
-  const acts = createActs({ config, log, wake, draining });
+  const acts = createActs({ config, log, wake, draining, logOf });
   const looks = openDatabase({ ...config.database, ...LOOKING, applicationName });
   const live = createLive(looks.db, () => acts.runner.here());
   const { basePath } = config.http;
@@ -116,6 +118,7 @@ export function registerApi(root: FastifyInstance, reach: Reach, auth: Auth): vo
       userRoutes(app, reach);
       customerRoutes(app, reach);
       deadLetterRoutes(app, reach);
+      exportRoute(app, reach);
       waitingRoutes(app, reach);
       operationRoutes(app, reach);
       settlingRoutes(app, reach);

@@ -26,8 +26,8 @@ export type Board = {
   put<C extends keyof Channels>(channel: C, value: Channels[C], atMs: number): void;
   /** Keeps the last 200. */
   addSample(sample: Sample): void;
-  /** Everything. Only where it is complete. */
-  stats(): Stats;
+  /** Everything. Only where it is complete. `samples`: so many at most, the newest. */
+  stats(samples?: number): Stats;
   /** What changed after `seq`, of these channels. */
   since(seq: number, channels: ReadonlySet<Channel>): Part[];
 };
@@ -79,10 +79,10 @@ export function createBoard({ server, machineHash }: Pick<Stats, 'server' | 'mac
     addSample(sample) {
       series = [...series, { sample, seq: ++seq }].slice(-MOST_SAMPLES);
     },
-    stats() {
+    stats(samples = MOST_SAMPLES) {
       const values = Object.fromEntries([...kept].map(([channel, { value }]) => [channel, value])) as Channels;
       const at = iso(kept.get('counts')?.atMs ?? 0);
-      return { at, server, machineHash, ...values, series: series.map(({ sample }) => sample) };
+      return { at, server, machineHash, ...values, series: newest(samples) };
     },
     since(than, channels) {
       return CHANNELS.flatMap((channel) => {
@@ -92,6 +92,10 @@ export function createBoard({ server, machineHash }: Pick<Stats, 'server' | 'mac
       });
     },
   };
+
+  function newest(most: number): Sample[] {
+    return series.slice(Math.max(0, series.length - most)).map(({ sample }) => sample);
+  }
 
   function changedSince(channel: keyof Channels, than: number): string | undefined {
     const is = kept.get(channel);

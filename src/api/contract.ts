@@ -107,6 +107,8 @@ export const PartitionRow = Type.Object({
   owner: Nullable(Text),
   position: Long,
   committed: Nullable(Long),
+  /** The first offset that the log still has. */
+  logStart: Nullable(Long),
   /** The log's end. */
   high: Nullable(Long),
   lag: Nullable(Long),
@@ -163,6 +165,8 @@ export const Sample = Type.Object({
   records: Type.Number(),
   /** Events, by outcome. */
   outcomes: Sums,
+  /** Users by state, at `at`; those that have any. In one sample of three. */
+  counts: Type.Optional(Sums),
   lag: Nullable(Type.Number()),
   /** From record to saved, ms, of this process; null: nothing was saved. */
   delayMs: Nullable(Type.Object({ p50: Type.Number(), p95: Type.Number(), p99: Type.Number() })),
@@ -207,6 +211,17 @@ export const Stats = Type.Object({
   ...Channels.properties,
   series: Type.Array(Sample),
 });
+export const StatsAsked = {
+  window: Type.Optional(
+    Type.Union([Type.Literal(10), Type.Literal(60), Type.Literal(300), Type.Literal(900)], {
+      description:
+        'Of the last so many seconds is `flow`; 10 by default. Where less is remembered, its `window` says of how many it is.',
+    }),
+  ),
+  samples: Type.Optional(
+    Type.Integer({ minimum: 0, maximum: 200, description: 'So many samples at most, the newest; all by default.' }),
+  ),
+};
 
 // ---- users ------------------------------------------------------------------------------------------------------------------
 
@@ -396,6 +411,29 @@ export const DeadLetterView = Type.Object({
   acts: Type.Array(Type.Object({ at: Time, who: Text, verb: Text, reason: Nullable(Text) })),
 });
 export const WaitingView = Type.Object({ ...WaitingItem.properties, content: Content });
+/** Where they are no UTF-8: base64. */
+const Bytes = Type.Union([Text, Type.Object({ base64: Text }), Type.Null()]);
+/** A line of an export: the record as it came, then what is known of its failure. */
+export const ExportedLine = Type.Object({
+  key: Bytes,
+  value: Bytes,
+  /** Pairs of a name and a value. */
+  headers: Type.Array(Type.Array(Bytes)),
+  /** Kafka's, ms since 1970; -1: none. */
+  timestamp: Type.Integer(),
+  id: Long,
+  ...Coordinates,
+  code: Text,
+  stage: Text,
+  class: Nullable(Text),
+  message: Text,
+  userId: Nullable(Text),
+  type: Nullable(Text),
+  attempts: Type.Integer(),
+  firstFailedAt: Time,
+  lastFailedAt: Time,
+  status: Text,
+});
 
 // ---- acts -------------------------------------------------------------------------------------------------------------------
 
@@ -409,6 +447,7 @@ const Id = Type.String({ minLength: 1, maxLength: 512, pattern });
 export const DeadLetterFilter = Type.Object(
   {
     code: Type.Optional(Id),
+    /** `none`: those of which it is not known. */
     type: Type.Optional(Id),
     customer: Type.Optional(Id),
     user: Type.Optional(Id),
@@ -479,11 +518,52 @@ export const Preview = Type.Object({
     }),
   ),
 });
+export const Release = Type.Object({ dryRun: Type.Optional(Type.Boolean()) }, { additionalProperties: false });
+/** What the end of a hold would do: `matched` of the events that wait, of so many users. `items` have the numbers of waiting events, and a
+ *  code where they would die. */
+export const ReleasePreview = Type.Object({ ...Preview.properties, users: Count });
 export const NewHold = Type.Object(
   { kind: Type.Union([Type.Literal('user'), Type.Literal('customer')]), id: Id, reason: Reason },
   { additionalProperties: false },
 );
 export const Resume = Type.Object({ reason: Reason }, { additionalProperties: false });
+const Offset = Type.String({ pattern: '^(0|[1-9][0-9]{0,17})$' });
+/** `generation` and `position`: what was seen, so that nobody moves what somebody else has moved meanwhile. */
+const moving = {
+  generation: Type.Integer({ minimum: 0, maximum: 32_767 }),
+  position: Offset,
+  reason: Reason,
+  /** What would be done, and nothing is written but its audit row. */
+  dryRun: Type.Optional(Type.Boolean()),
+};
+export const AcceptLoss = Type.Object(
+  {
+    ...moving,
+    /** The log's start that was seen: where it is further by now, more would be lost, and nothing is done. */
+    logStart: Type.Optional(Offset),
+  },
+  { additionalProperties: false },
+);
+export const SetPosition = Type.Object(
+  {
+    ...moving,
+    to: Offset,
+    /** It is another log than the one that was read, where neither its cluster nor its end tells. */
+    newLog: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false },
+);
+/** A partition's position before and after. */
+export const Moved = Type.Object({
+  topic: Text,
+  partition: Type.Integer(),
+  from: Type.Object({ generation: Type.Integer(), position: Long }),
+  generation: Type.Integer(),
+  position: Long,
+  /** What is never read, both offsets included; null: nothing. */
+  lost: Nullable(Type.Object({ first: Long, last: Long, offsets: Long })),
+  dryRun: Type.Boolean(),
+});
 
 export const AuditItem = Type.Object({
   id: Type.Integer(),
@@ -578,6 +658,8 @@ export type Sample = Static<typeof Sample>;
 export type Dependencies = Static<typeof Dependencies>;
 export type Channels = Static<typeof Channels>;
 export type Stats = Static<typeof Stats>;
+/** Seconds. */
+export type FlowWindow = Static<typeof StatsAsked.window>;
 export type UserItem = Static<typeof UserItem>;
 export type UserView = Static<typeof UserView>;
 export type UserAt = Static<typeof UserAt>;
@@ -598,7 +680,11 @@ export type Discard = Static<typeof Discard>;
 export type DiscardWaiting = Static<typeof DiscardWaiting>;
 export type Edit = Static<typeof Edit>;
 export type Preview = Static<typeof Preview>;
+export type ReleasePreview = Static<typeof ReleasePreview>;
 export type NewHold = Static<typeof NewHold>;
+export type AcceptLoss = Static<typeof AcceptLoss>;
+export type SetPosition = Static<typeof SetPosition>;
+export type Moved = Static<typeof Moved>;
 export type AuditItem = Static<typeof AuditItem>;
 export type WhatIf = Static<typeof WhatIf>;
 export type WhatIfResult = Static<typeof WhatIfResult>;

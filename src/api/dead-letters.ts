@@ -1,5 +1,6 @@
 // dead-letters.ts — /dead-letters: records that could not be used, and what is done about them.
 import { Type } from 'typebox';
+import { NO_TYPE } from '../dead-letter-filter.ts';
 import type { DeadCode } from '../events.ts';
 import { actsOn, findDeadLetters, groupDeadLetters, readDeadLetter } from '../queries/dead-letters.ts';
 import { DEAD_LETTER_STATUSES } from '../statuses.ts';
@@ -10,7 +11,8 @@ import { Page, pageAsked, pageOf } from './paging.ts';
 import { notFound } from './problems.ts';
 import { ADVICE, contentOf, eventIdOf, type Sight } from './shown.ts';
 
-const Filter = {
+/** Which ones, as a query says it. */
+export const Filter = {
   status: Type.Optional(
     Type.Union(
       [...DEAD_LETTER_STATUSES, 'all' as const].map((status) => Type.Literal(status)),
@@ -18,7 +20,7 @@ const Filter = {
     ),
   ),
   code: Type.Optional(Said()),
-  type: Type.Optional(Said()),
+  type: Type.Optional(Said(`Of an event; \`${NO_TYPE}\`: those of which it is not known.`)),
   customer: Type.Optional(Said('Of users of this customer.')),
   user: Type.Optional(Said()),
   topic: Type.Optional(Said()),

@@ -16,11 +16,11 @@ import type { PartitionFacts } from '../partitions.ts';
 import { type Moment, type Open, type PositionSeen, readMoment, readOpen } from '../queries/live.ts';
 import type { SourceFacts } from '../sources/source.ts';
 import { type Board, createBoard } from './board.ts';
-import type { Dependencies, PartitionRow, Stats } from './contract.ts';
+import type { Dependencies, FlowWindow, PartitionRow, Stats } from './contract.ts';
 import { type JobHere, jobRow } from './job-row.ts';
 import { createEnds, type Ends, type LogEnd } from './log-ends.ts';
 import { createQuestion } from './question.ts';
-import { below, between, createWindow, outcomesIn, type Reading, type Window } from './rates.ts';
+import { below, between, createWindow, outcomesIn, type Reading, usersIn, type Window } from './rates.ts';
 import type { Timings } from './timings.ts';
 
 /** All from memory but `db` and `logs`. */
@@ -51,8 +51,8 @@ export type Beats = {
 
 export type Live = {
   /** All of it, at most a second old. Rejects with NothingRead where Postgres was never reached; where it is away since, these are
-   *  the last values, and `health` says so. */
-  stats(): Promise<Stats>;
+   *  the last values, and `health` says so. `window`: of so many seconds is `flow`, as far as they are remembered. */
+  stats(asked?: { window?: FlowWindow | undefined; samples?: number | undefined }): Promise<Stats>;
   /** The partitions of all processes. Rejects as `stats`. */
   partitions(): Promise<PartitionRow[]>;
   /** As long as there is one, everything is gathered once or twice a second. `onBeat` is called twice a second, news or not. Returns
@@ -71,6 +71,9 @@ export class NothingRead extends Error {
 const BEAT_MS = 500;
 const SAMPLE_EVERY_MS = 5_000;
 const LOGS_EVERY_MS = 10_000;
+/** Of the samples, one in three has the users by state: a snapshot of 200 samples is 6 kB larger for it, and with all of them it
+ *  would be 19. */
+const COUNTS_IN_ONE_OF = 3;
 
 export function createLive(facts: LiveFacts, beats: Beats = { clock: Date.now, every: everyMs }): Live {
   const { clock, every } = beats;
@@ -81,6 +84,7 @@ export function createLive(facts: LiveFacts, beats: Beats = { clock: Date.now, e
   const listeners = new Set<() => void>();
   let endBeat = () => {};
   let sampled: Reading | undefined;
+  let sampleNo = 0;
 
   const moment = createQuestion({
     ask: () => outside(() => readMoment(db)),
@@ -100,10 +104,11 @@ export function createLive(facts: LiveFacts, beats: Beats = { clock: Date.now, e
   const endSampling = every(SAMPLE_EVERY_MS, () => void sample());
 
   return {
-    async stats() {
+    async stats({ window: seconds = 10, samples } = {}) {
       await gather();
       if (!board.isComplete) throw nothingRead();
-      return board.stats();
+      const stats = board.stats(samples);
+      return seconds === 10 ? stats : { ...stats, flow: window.rates(seconds) };
     },
     async partitions() {
       await gather();
@@ -150,7 +155,7 @@ export function createLive(facts: LiveFacts, beats: Beats = { clock: Date.now, e
   // ---- what is put up when --------------------------------------------------------------------------------------------------
 
   function putMoment({ tallies, positions }: Moment, atMs: number): void {
-    window.add({ atMs, tallies, positions: new Map(positions.map((of) => [keyOf(of), of.next])) });
+    window.add({ atMs, tallies, positions: new Map(positions.map((of) => [keyOf(of), BigInt(of.records)])) });
     board.put('counts', { ...NO_USERS, ...below(tallies, 'state|') }, atMs);
     board.put('transitions', below(tallies, 'transition|'), atMs);
     board.put('outcomes', outcomesIn(tallies), atMs);
@@ -210,7 +215,8 @@ export function createLive(facts: LiveFacts, beats: Beats = { clock: Date.now, e
     sampled = reading;
     const took = facts.timings.take();
     if (before === undefined || before.atMs === atMs) return;
-    board.addSample({ ...between(before, reading), lag: totalLag(rowsOf(value)), ...took });
+    const counts = sampleNo++ % COUNTS_IN_ONE_OF === 0 ? { counts: usersIn(value.tallies) } : {};
+    board.addSample({ ...between(before, reading), ...counts, lag: totalLag(rowsOf(value)), ...took });
   }
 }
 
@@ -237,6 +243,7 @@ function partitionRow(position: PositionSeen, own: Own, ends: Ends, window: Wind
     ...{ topic, partition, generation, owner },
     position: String(next),
     committed: text(asked?.committed),
+    logStart: text(asked?.start),
     high: text(high),
     lag: text(lag),
     lagSeconds: lag === 0n ? 0 : tenths(seconds),

@@ -91,8 +91,12 @@ const MEANS: Readonly<Record<string, string>> = {
   201: 'It was made',
   202: 'It goes on in the background, and where to look',
 };
+const TYPES: Readonly<Record<string, string>> = {
+  stream: 'text/event-stream',
+  'dead-letters/export': 'application/x-ndjson',
+};
 function described(response: object, path: string) {
-  const type = path === 'stream' ? 'text/event-stream' : 'application/json';
+  const type = TYPES[path] ?? 'application/json';
   return Object.fromEntries(
     Object.entries(response).map(([status, schema]) => [
       status,

@@ -1,26 +1,39 @@
 // operations.ts — /holds, /partitions, /jobs, /audit: what operators have done, and how far it is.
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import type { Db } from '../../db/client.ts';
 import { cancelJob, readJob, readJobs, resumeJob } from '../jobs.ts';
+import { acceptLoss, type Moved as HasMoved, NotMoved, offsetsIn, setPosition } from '../move-position.ts';
 import { hold, release, resume, TooManyHolds } from '../operate.ts';
+import type { Log } from '../position.ts';
 import { readAudit } from '../queries/audit.ts';
 import { readHoldsCounted } from '../queries/holds.ts';
+import { inTime } from '../retry.ts';
+import type { TopicPartition } from '../sources/source.ts';
+import type { Acts } from './acts.ts';
 import { type App, Query, type Reach, RowId, Said } from './app.ts';
 import { callerOf } from './auth.ts';
 import {
+  AcceptLoss,
   AuditItem,
   HoldRow,
   Holds,
   JobRow,
+  Moved,
   NewHold,
   pageOf as PageOf,
   PartitionRow,
   Partitions,
   Resume,
+  SetPosition,
   Stats,
+  StatsAsked,
 } from './contract.ts';
 import { Page, pageAsked, pageOf } from './paging.ts';
 import { notFound, Refused } from './problems.ts';
+
+const PartitionAsked = Type.Object({ topic: Said(), partition: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }) });
+/** Below what a caller waits for an answer; a broker that is there says it in milliseconds. */
+const LOG_WITHIN_MS = 5_000;
 
 export function operationRoutes(app: App, { read, live, acts, basePath }: Reach): void {
   app.get(
@@ -36,9 +49,13 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
     '/stats',
     {
       config: { role: 'viewer' },
-      schema: { summary: 'The numbers that change while somebody looks, all at once.', response: { 200: Stats } },
+      schema: {
+        summary: 'The numbers that change while somebody looks, all at once.',
+        querystring: Query(StatsAsked),
+        response: { 200: Stats },
+      },
     },
-    () => live.stats(),
+    ({ query }) => live.stats(query),
   );
 
   app.get(
@@ -111,17 +128,11 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       config: { role: 'operator' },
       schema: {
         summary: 'Ends a pause. What waited goes on in its order, in the background.',
-        params: Type.Object({ kind: Type.Union([Type.Literal('user'), Type.Literal('customer')]), id: Said() }),
+        params: HoldId,
         response: { 200: HoldRow },
       },
     },
-    async (request) => {
-      const { kind, id } = request.params;
-      const before = await holdOf(acts.db, kind, id);
-      if (!(await release(acts.db, { kind, id, byWhom: callerOf(request).who }))) throw notFound('such hold');
-      acts.letGo(kind, id);
-      return before;
-    },
+    async (request) => await endHold(acts, request.params, callerOf(request).who),
   );
 
   app.post(
@@ -130,7 +141,7 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       config: { role: 'operator' },
       schema: {
         summary: 'Lets a halted partition run again from where it stopped; its process notices within 5 seconds.',
-        params: Type.Object({ topic: Said(), partition: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }) }),
+        params: PartitionAsked,
         body: Resume,
         response: { 200: PartitionRow },
       },
@@ -146,6 +157,81 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       return { ...before, state: 'running' as const, why: null, position: String(next) };
     },
   );
+
+  app.post(
+    '/partitions/:topic/:partition/accept-loss',
+    {
+      config: { role: 'operator' },
+      schema: {
+        summary:
+          'Lets a halted partition go on at the start of its log; what lay before is lost, and kept in `losses`.',
+        params: PartitionAsked,
+        body: AcceptLoss,
+        response: { 200: Moved },
+      },
+    },
+    async (request) => {
+      const { logStart, ...body } = request.body;
+      const seen = { ...seenOf(body), logStart: logStart === undefined ? undefined : BigInt(logStart) };
+      const { reason, dryRun = false } = body;
+      const asked = { ...request.params, seen, reason, dryRun, byWhom: callerOf(request).who };
+      return await moved(asked, (log) => acceptLoss(acts.db, asked, log));
+    },
+  );
+
+  app.post(
+    '/partitions/:topic/:partition/set-position',
+    {
+      config: { role: 'operator' },
+      schema: {
+        summary: 'Lets a halted partition go on at an offset: further in its log, or anywhere in another log.',
+        params: PartitionAsked,
+        body: SetPosition,
+        response: { 200: Moved },
+      },
+    },
+    async (request) => {
+      const { to, newLog = false, ...body } = request.body;
+      const { reason, dryRun = false } = body;
+      const asked = { ...request.params, seen: seenOf(body), reason, dryRun, byWhom: callerOf(request).who };
+      return await moved(asked, (log) => setPosition(acts.db, { ...asked, to: BigInt(to), newLog }, log));
+    },
+  );
+
+  /** Throws Refused: unknown, not allowed, or the log can not be asked. */
+  async function moved(
+    asked: TopicPartition & { dryRun: boolean },
+    move: (log: Log) => Promise<HasMoved | undefined>,
+  ): Promise<Moved> {
+    const { topic, partition, dryRun } = asked;
+    const isIt = (row: PartitionRow) => row.topic === topic && row.partition === partition;
+    if (!(await live.partitions()).some(isIt)) throw notFound('such partition');
+    const log = await logOf({ topic, partition });
+    const done = await move(log).catch((error) => {
+      throw error instanceof NotMoved ? new Refused('conflict', error.message) : error;
+    });
+    if (done === undefined) throw notFound('such partition');
+    const { from, generation, to, lost } = done;
+    return {
+      ...{ topic, partition, generation, dryRun },
+      from: { generation: from.generation, position: String(from.next) },
+      position: String(to),
+      lost: lost === undefined ? null : inText(lost),
+    };
+  }
+
+  async function logOf(partition: TopicPartition): Promise<Log> {
+    const log = await inTime(acts.logOf(partition), LOG_WITHIN_MS).catch(() => {
+      const detail = 'It can not be asked where the log begins and ends: Kafka does not answer. Nothing was changed.';
+      throw new Refused('unavailable', detail, { retryAfterSeconds: 5 });
+    });
+    if (log === undefined)
+      throw new Refused(
+        'conflict',
+        'There is no such log: its topic is gone, or has fewer partitions. Restore it first.',
+      );
+    return log;
+  }
 
   app.post(
     '/jobs/:id/cancel',
@@ -220,6 +306,23 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       );
     },
   );
+}
+
+function seenOf({ generation, position }: Pick<AcceptLoss, 'generation' | 'position'>) {
+  return { generation, next: BigInt(position) };
+}
+function inText(lost: { first: bigint; last: bigint }): NonNullable<Moved['lost']> {
+  return { first: String(lost.first), last: String(lost.last), offsets: String(offsetsIn(lost)) };
+}
+
+export const HoldId = Type.Object({ kind: Type.Union([Type.Literal('user'), Type.Literal('customer')]), id: Said() });
+
+/** Ends it; what waited goes on in the background. Returns the hold as it was. Throws Refused where there is none. */
+export async function endHold(acts: Acts, { kind, id }: Static<typeof HoldId>, byWhom: string): Promise<HoldRow> {
+  const before = await holdOf(acts.db, kind, id);
+  if (!(await release(acts.db, { kind, id, byWhom }))) throw notFound('such hold');
+  acts.letGo(kind, id);
+  return before;
 }
 
 /** As it is now. Throws Refused where there is none. */

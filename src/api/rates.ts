@@ -2,45 +2,49 @@
 //
 // R1  Totals are of all processes, drains included: an event that waited, and went, counts as what it became. `waiting` and `dead` are
 //     stocks, so what comes and what goes within the window cancel each other out, and a stock that shrinks has no rate.
-// R2  A database that was restored to a former time has lower totals: what is remembered of later is dropped.
+// R2  A database that was restored to a former time has lower totals: what is remembered of later is dropped. So it is where the clock
+//     was set back.
+// R3  Every reading of the last 10 s is kept, and one in 5 s of the last quarter of an hour, each with all its totals: 64 and 182 at
+//     most, with 76 totals 240 kB of memory.
 import type { Tallies } from '../tallies.ts';
 import { OUTCOMES, type Rates, type Sample } from './contract.ts';
 
-/** `positions`: by "topic/partition". */
+/** `positions`: by "topic/partition", how many records were saved so far; not the offset, which a person may move. */
 export type Reading = { atMs: number; tallies: Tallies; positions: ReadonlyMap<string, bigint> };
 
 export type Window = {
   /** The newest one. */
   add(reading: Reading): void;
-  rates(): Rates;
+  /** Over the last 10 s; or over the longest stretch that is known of the last `seconds`, 900 at most. */
+  rates(seconds?: number): Rates;
   /** Records per second of one partition; null: not known yet. */
   rateOf(key: string): number | null;
 };
 
 const WINDOW_MS = 10_000;
 const MOST_READINGS = 64; // P6: two a second, and room for more who ask
+const LONGEST_S = 900;
+const GRAIN_MS = 5_000;
+const MOST_REMEMBERED = LONGEST_S / (GRAIN_MS / 1_000) + 2; // P6: both ends, and the second that a stretch may be longer
 
 export function createWindow(): Window {
   let readings: Reading[] = [];
+  /** One in 5 s, without positions: nobody asks for a partition's rate of longer. */
+  let remembered: Reading[] = [];
 
   return {
     add(reading) {
       const newest = readings.at(-1);
-      if (newest !== undefined && (newest.tallies.records ?? 0) > (reading.tallies.records ?? 0)) readings = [];
+      if (newest !== undefined && isOfFormerTime(reading, newest)) readings = remembered = [];
+      const latest = remembered.at(-1);
+      if (latest === undefined || grainOf(latest) !== grainOf(reading))
+        remembered = [...remembered, { ...reading, positions: NO_POSITIONS }].slice(-MOST_REMEMBERED);
       readings = [...readings, reading].slice(-MOST_READINGS);
       // The newest of those that are 10 s old stays: rates are over 10 s at least, as soon as there is one.
       while ((readings[1]?.atMs ?? Number.POSITIVE_INFINITY) <= reading.atMs - WINDOW_MS) readings.shift();
     },
-    rates() {
-      const [first, last] = ends();
-      const seconds = secondsBetween(first, last);
-      const perSecond = (n: number) => (seconds === 0 ? 0 : rounded(n / seconds));
-      return {
-        window: Math.max(1, Math.floor(seconds)),
-        records: perSecond(gained(first, last, 'records')),
-        outcomes: mapped(outcomesBetween(first, last), perSecond),
-        edges: mapped(edgesBetween(first, last), perSecond),
-      };
+    rates(seconds) {
+      return ratesBetween(...(seconds === undefined ? ends() : endsWithin(seconds)));
     },
     rateOf(key) {
       const [first, last] = ends();
@@ -53,9 +57,34 @@ export function createWindow(): Window {
   function ends(): [first: Reading, last: Reading] {
     return [readings[0] ?? NOTHING, readings.at(-1) ?? NOTHING];
   }
+  /** Nothing from before a gap that is longer: its rate would be of another time. */
+  function endsWithin(seconds: number): [first: Reading, last: Reading] {
+    const last = readings.at(-1) ?? NOTHING;
+    return [remembered.find((first) => wholeSecondsBetween(first, last) <= seconds) ?? last, last];
+  }
 }
 
-const NOTHING: Reading = { atMs: 0, tallies: {}, positions: new Map() };
+const NO_POSITIONS: Reading['positions'] = new Map();
+const NOTHING: Reading = { atMs: 0, tallies: {}, positions: NO_POSITIONS };
+
+function isOfFormerTime(reading: Reading, newest: Reading): boolean {
+  return reading.atMs < newest.atMs || (reading.tallies.records ?? 0) < (newest.tallies.records ?? 0);
+}
+
+function grainOf({ atMs }: Reading): number {
+  return Math.floor(atMs / GRAIN_MS);
+}
+
+function ratesBetween(first: Reading, last: Reading): Rates {
+  const seconds = secondsBetween(first, last);
+  const perSecond = (n: number) => (seconds === 0 ? 0 : rounded(n / seconds));
+  return {
+    window: Math.max(1, wholeSecondsBetween(first, last)),
+    records: perSecond(gained(first, last, 'records')),
+    outcomes: mapped(outcomesBetween(first, last), perSecond),
+    edges: mapped(edgesBetween(first, last), perSecond),
+  };
+}
 
 /** What happened between two readings. */
 export function between(first: Reading, last: Reading): Pick<Sample, 'at' | 'seconds' | 'records' | 'outcomes'> {
@@ -76,6 +105,11 @@ export function outcomesIn(tallies: Tallies): Record<string, number> {
     sums[outcome] = (sums[outcome] ?? 0) + n;
   }
   return sums;
+}
+
+/** Users by state; those that have any. */
+export function usersIn(tallies: Tallies): Record<string, number> {
+  return Object.fromEntries(Object.entries(below(tallies, 'state|')).filter(([, n]) => n !== 0));
 }
 
 /** The tallies whose names begin with `prefix`, named by the rest. */
@@ -103,6 +137,9 @@ function gained(first: Reading, last: Reading, key: string): number {
 
 function secondsBetween(first: Reading, last: Reading): number {
   return Math.max(0, last.atMs - first.atMs) / 1_000;
+}
+function wholeSecondsBetween(first: Reading, last: Reading): number {
+  return Math.floor(secondsBetween(first, last));
 }
 
 function mapped(sums: Record<string, number>, to: (n: number) => number): Record<string, number> {

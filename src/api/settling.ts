@@ -1,4 +1,4 @@
-// settling.ts — the acts on dead letters and on what waits: redrive, discard, edit; rehearsed, or as a job in the background.
+// settling.ts — the acts on dead letters and on what waits: redrive, discard, edit, release; rehearsed, or in the background.
 //
 // Owns:          what must be said with an act, and its answer. Does not own: what it does (settle.ts), jobs (job-runner.ts).
 //
@@ -11,6 +11,7 @@ import type { WaitingFilter } from '../give-up.ts';
 import type { Job } from '../jobs.ts';
 import { type Coordinates, readNumbers } from '../queries/waiting.ts';
 import type { Draining } from '../redrive.ts';
+import { previewRelease } from '../rehearse-release.ts';
 import {
   editDeadLetter,
   type Filter,
@@ -25,8 +26,20 @@ import {
 } from '../settle.ts';
 import { type App, type Reach, RowId } from './app.ts';
 import { callerOf } from './auth.ts';
-import { DeadLetterView, Discard, DiscardWaiting, Edit, JobRow, Preview, Redrive } from './contract.ts';
+import {
+  DeadLetterView,
+  Discard,
+  DiscardWaiting,
+  Edit,
+  HoldRow,
+  JobRow,
+  Preview,
+  Redrive,
+  Release,
+  ReleasePreview,
+} from './contract.ts';
 import { deadLetterView } from './dead-letters.ts';
+import { endHold, HoldId } from './operations.ts';
 import { notFound, Refused } from './problems.ts';
 
 /** 10,000 numbers. */
@@ -103,6 +116,35 @@ export function settlingRoutes(app: App, reach: Reach): void {
         previewGivingUp(draining, filter, { ...how, who }),
       );
       return { ...preview, items: await withOwnNumbers(reach.read, preview.items) };
+    },
+  );
+
+  app.post(
+    '/holds/:kind/:id/release',
+    {
+      ...act,
+      schema: {
+        summary: 'Ends a pause, as DELETE does: what waited goes on in its order, in the background.',
+        params: HoldId,
+        body: Release,
+        response: { 200: ReleasePreview, 202: HoldRow },
+      },
+    },
+    async (request, reply) => {
+      const { params, body } = request;
+      const { who } = callerOf(request);
+      if (body.dryRun !== true) {
+        reply.code(202);
+        return await endHold(reach.acts, params, who);
+      }
+      let users = 0;
+      const preview = await rehearsed(reach, reply, async (draining, how) => {
+        const released = await previewRelease(draining, params, { ...how, who });
+        if (released === undefined) throw notFound('such hold');
+        users = released.users;
+        return released;
+      });
+      return { ...preview, users };
     },
   );
 }

@@ -9,7 +9,7 @@ import { time } from './output.ts';
 
 /** Of src/audit.ts, which is loaded by the action only. */
 export const VERBS = [
-  ...(['hold', 'release', 'resume'] as const),
+  ...(['hold', 'release', 'resume', 'accept-loss', 'set-position'] as const),
   ...(['redrive', 'discard', 'edit', 'export', 'reveal'] as const),
   ...(['migrate', 'rebuild', 'cancel'] as const),
 ] satisfies readonly Verb[];

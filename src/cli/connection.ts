@@ -8,10 +8,13 @@ import { type Db, openDatabase } from '../../db/client.ts';
 import type { Config } from '../config.ts';
 import { decoder } from '../decode.ts';
 import { classify, describe } from '../errors.ts';
+import type { Log as LogNow } from '../position.ts';
 import { readClusterId } from '../positions.ts';
 import type { Draining } from '../redrive.ts';
-import { type KafkaStatus, kafkaStatus, type Log } from '../sources/kafka-client.ts';
+import { readFileLog } from '../sources/file.ts';
+import { type KafkaStatus, kafkaStatus, type Log, readLog } from '../sources/kafka-client.ts';
 import { kafkaSettings } from '../sources/open.ts';
+import type { TopicPartition } from '../sources/source.ts';
 import { SERVICE_VERSION } from '../version.ts';
 import { EXIT, type ExitCode, Failure } from './command.ts';
 
@@ -153,4 +156,19 @@ export async function logsOf(config: Config): Promise<{ logs: Logs | undefined; 
   } catch (error) {
     return { logs: undefined, why: (error as Error).message };
   }
+}
+
+/** Where the log of one partition begins and ends now, and who keeps it. Throws a Failure where that can not be known. */
+export async function logOf(config: Config, partition: TopicPartition): Promise<LogNow> {
+  if (config.file.folder === undefined && config.kafka.brokers.length === 0)
+    throw new Failure('KAFKA_BROKERS is not set: nobody can be asked where the log begins and ends.', EXIT.usage);
+  const { folder } = config.file;
+  const log =
+    folder === undefined
+      ? await fromKafka(config, readLog(kafkaOf(config), QUIET, partition))
+      : await readFileLog(folder, partition);
+  const { topic, partition: n } = partition;
+  if (log === undefined)
+    throw new Failure(`${topic}[${n}] is no log: its topic is gone, or has fewer partitions. Restore it first.`);
+  return log;
 }

@@ -42,7 +42,7 @@ function registerList(group: Command): void {
     .command('list')
     .description('the open ones, newest first')
     .option('--code <code>', 'only this code: schema, json, transition, …')
-    .option('--type <event>', 'only this type of event')
+    .option('--type <event>', 'only this type of event; none: of which it is not known')
     .option('--user <id>', 'only this user')
     .option('--topic <topic>', 'only from this topic')
     .option(

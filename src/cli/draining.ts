@@ -10,14 +10,9 @@ import { count, plural } from './output.ts';
 /** What became of the events that went, by outcome, and how many users had any. */
 export type Went = { users: number; events: number; outcomes: Record<string, number> };
 
-/** `rehearsed`: `at.db` is a transaction that is rolled back in the end. */
-export async function drainUsers(
-  at: At,
-  batches: AsyncIterable<readonly string[]>,
-  { rehearsed }: { rehearsed?: true } = {},
-): Promise<Went> {
+export async function drainUsers(at: At, batches: AsyncIterable<readonly string[]>): Promise<Went> {
   const [{ drain }, { drainingOf }] = await Promise.all([import('../redrive.ts'), import('./connection.ts')]);
-  const draining = { ...(await drainingOf(at)), ...(rehearsed ? { rehearsed } : {}) };
+  const draining = await drainingOf(at);
   const went: Went = { users: 0, events: 0, outcomes: {} };
   const users = new Set<string>();
   for await (const batch of batches)

@@ -35,7 +35,7 @@ export function registerExport(group: Command): void {
     .command('export')
     .description('as lines of JSON, or as records of a topic, with everything in them: they may hold personal data')
     .option('--code <code>', 'only this code: schema, json, transition, …')
-    .option('--type <event>', 'only this type of event')
+    .option('--type <event>', 'only this type of event; none: of which it is not known')
     .option('--user <id>', 'only this user')
     .option('--customer <id>', "only this customer's users")
     .option('--topic <topic>', 'only from this topic')

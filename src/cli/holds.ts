@@ -1,14 +1,13 @@
 // holds.ts — `hold` and `release`: an operator's pause on one user, or on all users of one customer.
 import type { Command } from 'commander';
-import type { Db } from '../../db/client.ts';
 import type { HoldListed } from '../queries/holds.ts';
 import { oneOf } from './arguments.ts';
 import { inOneLine } from './audit.ts';
 import { act, EXIT, examples, Failure } from './command.ts';
 import type { At } from './connection.ts';
 import { drainUsers, inWords, these } from './draining.ts';
-import { sumsInWords } from './jobs.ts';
-import { type Output, plural, quoted, time } from './output.ts';
+import { sumsInWords, total } from './jobs.ts';
+import { count, type Output, plural, quoted, time } from './output.ts';
 
 const KINDS = ['user', 'customer'] as const;
 type Kind = (typeof KINDS)[number];
@@ -84,41 +83,27 @@ function notHeld(kind: Kind, id: string): Failure {
   return new Failure(`${kind} ${id} is not on hold. \`hold\` lists the holds.`);
 }
 
-/** Locks are kept until it is rolled back: of so many users at once, that no batch waits for long. */
-const USERS_AT_ONCE = 20;
-
 async function rehearseRelease(
   at: At,
   out: Output,
   { kind, id, actor }: { kind: Kind; id: string; actor: string | undefined },
 ): Promise<number> {
-  const [{ rolledBack }, { release }, { usersWaitingFor }, { writeAudit }, { actorOf }] = await Promise.all([
-    import('../rolled-back.ts'),
-    import('../operate.ts'),
-    import('../wake.ts'),
-    import('../audit.ts'),
+  const [{ previewRelease }, { actorOf, drainingOf }] = await Promise.all([
+    import('../rehearse-release.ts'),
     import('./connection.ts'),
   ]);
-  const byWhom = actorOf(actor);
-  const released = (db: At['db']) => release(db, { kind, id, byWhom });
-  if (!(await rolledBack(at.db, (tx) => released(tx as unknown as Db)))) throw notHeld(kind, id);
-  let events = 0;
-  const outcomes: Record<string, number> = {};
-  for await (const batch of kind === 'user' ? these(id) : usersWaitingFor(at.db, id))
-    for (let i = 0; i < batch.length; i += USERS_AT_ONCE) {
-      const went = await rolledBack(at.db, async (tx) => {
-        const db = tx as unknown as Db;
-        await released(db);
-        return await drainUsers({ ...at, db }, these(...batch.slice(i, i + USERS_AT_ONCE)), { rehearsed: true });
-      });
-      events += went.events;
-      for (const [outcome, n] of Object.entries(went.outcomes)) outcomes[outcome] = (outcomes[outcome] ?? 0) + n;
-    }
-  await writeAudit(at.db, { who: byWhom, verb: 'release', scope: { kind, id }, dryRun: true }, { events, outcomes });
-  out.one({ kind, id, held: true, events, outcomes }, () =>
+  const draining = { ...(await drainingOf(at)), db: at.db };
+  const rehearsed = await previewRelease(draining, { kind, id }, { who: actorOf(actor) });
+  if (rehearsed === undefined) throw notHeld(kind, id);
+  const { waiting = 0, ...outcomes } = rehearsed.outcomes;
+  for (const [outcome, n] of Object.entries(rehearsed.others)) outcomes[outcome] = (outcomes[outcome] ?? 0) + n;
+  const events = total(outcomes);
+  out.one({ kind, id, held: true, events, outcomes, waiting, complete: rehearsed.more !== true }, () =>
     [
       `${kind} ${id} would be released`,
       events === 0 ? 'no event would go' : `${plural(events, 'event')} would go: ${sumsInWords(outcomes)}`,
+      ...(waiting === 0 ? [] : [`${count(waiting)} would wait on`]),
+      ...(rehearsed.more ? ['of a user with very much in its queue only the first were tried'] : []),
       'nothing was written',
     ].join(' · '),
   );

@@ -1,16 +1,32 @@
-// partitions.ts — `partitions list|resume`: how far each partition is, and the operator's answer to a halt.
-import type { Command } from 'commander';
+// partitions.ts — `partitions list|resume|accept-loss|set-position`: how far each partition is, and the answers to a halt.
+//
+// Owns:          what is asked, shown and said. Does not own: what is allowed (../move-position.ts), the writes.
+import { type Command, InvalidArgumentError } from 'commander';
+import type { Moved } from '../move-position.ts';
+import type { Log } from '../position.ts';
 import { partition as partitionNumber } from './arguments.ts';
-import { act, examples, Failure } from './command.ts';
+import { act, EXIT, examples, Failure } from './command.ts';
+import { confirm } from './confirm.ts';
 import type { At, Logs } from './connection.ts';
-import { time } from './output.ts';
+import { type Output, quoted, time } from './output.ts';
 
 export function registerPartitions(program: Command): void {
   const group = program
     .command('partitions')
-    .description('how far each partition is: list, resume')
-    .addHelpText('after', examples('partitions list', 'partitions resume USER_CREATED 0'));
+    .description(
+      'how far each partition is, and what to do about a halted one: list, resume, accept-loss, set-position',
+    )
+    .addHelpText(
+      'after',
+      examples('partitions list', 'partitions resume USER_CREATED 0', 'partitions accept-loss user-events 4 --dry-run'),
+    );
+  registerList(group);
+  registerResume(group);
+  registerAcceptLoss(group);
+  registerSetPosition(group);
+}
 
+function registerList(group: Command): void {
   group
     .command('list')
     .description('position, lag and state of each; a halted one says why')
@@ -26,11 +42,23 @@ export function registerPartitions(program: Command): void {
             if (haltedReason !== null) out.say(`${topic}[${partition}] is halted: ${haltedReason}`);
           if (why !== undefined) out.say(`lag unknown: ${why}`);
           const halted = rows.find(({ state }) => state === 'halted');
-          out.next(halted === undefined ? 'status' : `partitions resume ${halted.topic} ${halted.partition}`);
+          out.next(halted === undefined ? 'status' : answerTo(halted));
         }),
       ),
     );
+}
 
+/** The next command for a halt, by the first word of its reason. */
+export function answerTo(row: Pick<PositionRow, 'topic' | 'partition' | 'haltedReason'> & { logStart: string | null }) {
+  const of = `${quoted(row.topic)} ${row.partition}`;
+  const word = /^[a-z]+/.exec(row.haltedReason ?? '')?.[0];
+  if (word === 'lost') return `partitions accept-loss ${of} --dry-run`;
+  if (word === 'truncated' || word === 'cluster')
+    return `partitions set-position ${of} ${row.logStart ?? 0} --new-log --dry-run`;
+  return `partitions resume ${of}`;
+}
+
+function registerResume(group: Command): void {
   group
     .command('resume')
     .description('lets a halted partition run again from where it stopped')
@@ -46,11 +74,7 @@ export function registerPartitions(program: Command): void {
       act(
         ({ out, database }, topic: string, partition: number, { reason, actor }: { reason?: string; actor?: string }) =>
           database(async ({ db, sql }) => {
-            const before = (await readPositions(sql)).find((row) => row.topic === topic && row.partition === partition);
-            if (before === undefined)
-              throw new Failure(
-                `${topic}[${partition}] was never read here. \`partitions list\` shows those that were.`,
-              );
+            const before = await positionOf(sql, topic, partition);
             const [{ resume }, { actorOf }] = await Promise.all([import('../operate.ts'), import('./connection.ts')]);
             const said = reason === undefined ? {} : { reason };
             const next = await resume(db, { topic, partition, byWhom: actorOf(actor), ...said });
@@ -61,11 +85,165 @@ export function registerPartitions(program: Command): void {
                 `it was halted: ${before.haltedReason ?? 'no reason given'}`,
               ].join(' · '),
             );
-            out.say('A running service notices within 5 seconds.');
-            out.next('partitions list');
+            noticed(out);
           }),
       ),
     );
+}
+
+type Moving = { reason?: string; actor?: string; yes?: true; dryRun?: true };
+
+function registerAcceptLoss(group: Command): void {
+  addMoving(
+    group
+      .command('accept-loss')
+      .description(
+        'lets a halted partition go on at the start of its log; what lay before is lost, and kept in `losses`',
+      )
+      .argument('<topic>')
+      .argument('<n>', 'the partition', partitionNumber),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'partitions accept-loss user-events 4 --dry-run',
+        "partitions accept-loss user-events 4 --reason 'retention was too short; nobody has a copy' --yes",
+      ),
+    )
+    .action(
+      act(({ out, database }, topic: string, partition: number, options: Moving) =>
+        database(async (at) => {
+          const { acceptLoss } = await import('../move-position.ts');
+          return await move(at, out, { topic, partition }, options, (asked, log) =>
+            acceptLoss(at.db, { ...asked, seen: { ...asked.seen, logStart: asked.log.logStart } }, log),
+          );
+        }),
+      ),
+    );
+}
+
+function registerSetPosition(group: Command): void {
+  addMoving(
+    group
+      .command('set-position')
+      .description('lets a halted partition go on at an offset: further in its log, or anywhere in another log')
+      .argument('<topic>')
+      .argument('<n>', 'the partition', partitionNumber)
+      .argument('<offset>', 'the first one to read', offset)
+      .option('--new-log', 'it is another log than the one that was read, though neither cluster nor end tells'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'partitions set-position user-events 4 0 --new-log --dry-run',
+        "partitions set-position user-events 4 0 --new-log --reason 'the topic was made anew' --yes",
+        "partitions set-position user-events 4 1201 --reason 'the batch at 1200 is corrupt' --yes",
+      ),
+    )
+    .action(
+      act(({ out, database }, topic: string, partition: number, to: bigint, options: Moving & { newLog?: true }) =>
+        database(async (at) => {
+          const { setPosition } = await import('../move-position.ts');
+          return await move(at, out, { topic, partition }, options, (asked, log) =>
+            setPosition(at.db, { ...asked, to, newLog: options.newLog ?? false }, log),
+          );
+        }),
+      ),
+    );
+}
+
+function addMoving(command: Command): Command {
+  return command
+    .option('--dry-run', 'what would be done and lost; nothing is written')
+    .option('--reason <text>', 'why; kept with the loss; needed')
+    .option('--actor <name>', 'who does it (default: the user of this system)')
+    .option('--yes', 'without being asked');
+}
+
+function offset(text: string): bigint {
+  if (!/^\d{1,18}$/.test(text)) throw new InvalidArgumentError('An offset: a whole number.');
+  return BigInt(text);
+}
+
+type Asked = {
+  topic: string;
+  partition: number;
+  seen: { generation: number; next: bigint };
+  log: Log;
+  reason: string;
+  byWhom: string;
+  dryRun: boolean;
+};
+
+/** Tried out first, so that the question says exactly what is lost; what moved between the two is a conflict. */
+async function move(
+  { sql, config }: Pick<At, 'sql' | 'config'>,
+  out: Output,
+  { topic, partition }: { topic: string; partition: number },
+  { reason, actor, yes, ...options }: Moving,
+  act: (asked: Asked, log: Log) => Promise<Moved | undefined>,
+): Promise<number> {
+  const dryRun = options.dryRun === true;
+  if (reason === undefined && !dryRun) throw new Failure('Say why: --reason. It is kept with the loss.', EXIT.usage);
+  const [{ NotMoved, offsetsIn }, { actorOf, logOf }] = await Promise.all([
+    import('../move-position.ts'),
+    import('./connection.ts'),
+  ]);
+  const before = await positionOf(sql, topic, partition);
+  const log = await logOf(config, { topic, partition });
+  const seen = { generation: before.generation, next: BigInt(before.position) };
+  const asked = { topic, partition, seen, log, reason: reason ?? 'tried out', byWhom: actorOf(actor) };
+  const tried = await moved(true, log);
+  if (!dryRun) {
+    const refused = await confirm(`${inWords(tried, true)}. Do it?`, yes);
+    if (refused !== undefined) return refused;
+  }
+  const done = dryRun ? tried : await moved(false, await logOf(config, { topic, partition }));
+  out.one(
+    {
+      ...{ topic, partition, generation: done.generation, position: done.to, dryRun },
+      from: { generation: done.from.generation, position: done.from.next },
+      lost: done.lost === undefined ? null : { ...rangeOf(done.lost), offsets: offsetsIn(done.lost) },
+    },
+    () => `${inWords(done, dryRun)}${dryRun ? ' · nothing was written' : ''}`,
+  );
+  if (!dryRun) noticed(out);
+  return EXIT.done;
+
+  async function moved(isTried: boolean, log: Log): Promise<Moved> {
+    const result = await act({ ...asked, dryRun: isTried }, log).catch((error) => {
+      throw error instanceof NotMoved ? new Failure(`${topic}[${partition}]: ${error.message}`) : error;
+    });
+    if (result === undefined) throw neverRead(topic, partition);
+    return result;
+  }
+  function inWords({ from, to, generation, lost }: Moved, isTried: boolean): string {
+    const n = offsetsIn(lost);
+    const inLog = generation === from.generation ? '' : `, as generation ${generation} of its log`;
+    const loss =
+      lost === undefined
+        ? 'nothing is lost'
+        : `${n} ${n === 1n ? 'offset is' : 'offsets are'} lost: ${lost.first} to ${lost.last}`;
+    return `${topic}[${partition}] ${isTried ? 'would go' : 'goes'} on at ${to}${inLog} · it was at ${from.next} · ${loss}`;
+  }
+}
+function rangeOf({ first, last }: { first: bigint; last: bigint }) {
+  return { first, last };
+}
+
+function noticed(out: Output): void {
+  out.say('A running service notices within 5 seconds.');
+  out.next('partitions list');
+}
+
+/** Throws a Failure where it was never read. */
+async function positionOf(sql: At['sql'], topic: string, partition: number): Promise<PositionRow> {
+  const found = (await readPositions(sql)).find((row) => row.topic === topic && row.partition === partition);
+  if (found === undefined) throw neverRead(topic, partition);
+  return found;
+}
+function neverRead(topic: string, partition: number): Failure {
+  return new Failure(`${topic}[${partition}] was never read here. \`partitions list\` shows those that were.`);
 }
 
 export type PositionRow = {
@@ -86,15 +264,15 @@ export async function readPositions(sql: At['sql']): Promise<PositionRow[]> {
       from positions where topic <> '#redrive' order by topic, partition`;
 }
 
-/** `lag` and `high`: null where Kafka does not say. */
+/** `lag`, `high` and `logStart`: null where Kafka does not say. */
 export function lagOf({ topic, partition, position }: PositionRow, logs: Logs | undefined) {
   const log = logs?.get(`${topic}/${partition}`);
-  if (log === undefined) return { high: null, lag: null };
+  if (log === undefined) return { logStart: null, high: null, lag: null };
   const lag = log.logEnd - BigInt(position);
-  return { high: String(log.logEnd), lag: String(lag < 0n ? 0n : lag) };
+  return { logStart: String(log.logStart), high: String(log.logEnd), lag: String(lag < 0n ? 0n : lag) };
 }
 
-type Row = PositionRow & { high: string | null; lag: string | null };
+type Row = PositionRow & ReturnType<typeof lagOf>;
 const COLUMNS = [
   { head: 'PARTITION', of: ({ topic, partition }: Row) => `${topic}[${partition}]` },
   { head: 'POSITION', of: (row: Row) => BigInt(row.position), right: true as const },

@@ -20,7 +20,7 @@ export function addSelection(command: Command): Command {
   return command
     .argument('[id...]', 'the numbers that `list` shows', rowIds)
     .option('--code <code>', 'those of this code: schema, json, transition, …')
-    .option('--type <event>', 'those of this type of event')
+    .option('--type <event>', 'those of this type of event; none: of which it is not known')
     .option('--user <id>', 'those of this user')
     .option('--customer <id>', "those of this customer's users")
     .option('--topic <topic>', 'those from this topic')

@@ -43,6 +43,7 @@ export function fileSource(settings: FileSettings, log: Log): Source {
     seek: (partition, at) => reader.seek(partition, at),
     pause: (partition) => reader.pause(partition),
     facts: () => reader.facts(),
+    logOf: (partition) => readFileLog(settings.folder, partition),
     ended: reader.ended.promise,
   };
 }
@@ -115,7 +116,7 @@ class Reader {
   }
 
   async #settle(partitions: readonly Held[]): Promise<void> {
-    const clusterId = `file:${basename(resolve(this.#settings.folder))}`;
+    const clusterId = clusterIdOf(this.#settings.folder);
     const assigned = partitions.map(({ topic, partition, log }) => {
       return { topic, partition, clusterId, logStart: 0n, logEnd: log.end, committed: null };
     });
@@ -255,6 +256,27 @@ async function list(folder: string) {
     if (error.code === 'ENOENT') return [];
     throw error;
   });
+}
+
+/** Folders stand in for clusters. */
+function clusterIdOf(folder: string): string {
+  return `file:${basename(resolve(folder))}`;
+}
+
+/** Begin and end of a partition, counted anew, whoever reads it. Undefined: there is no such file. */
+export async function readFileLog(folder: string, { topic, partition }: TopicPartition) {
+  const file = await open(fileOf(folder, topic, partition)).catch((error) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (file === undefined) return undefined;
+  const log = new LogFile(file);
+  try {
+    await log.measure();
+    return { clusterId: clusterIdOf(folder), logStart: 0n, logEnd: log.end };
+  } finally {
+    await log.close();
+  }
 }
 
 async function openPartition(folder: string, { topic, partition }: TopicPartition): Promise<Held> {

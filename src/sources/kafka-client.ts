@@ -228,6 +228,17 @@ export async function readStatus(admin: Admin, groupId: string, topics: readonly
   return { clusterId, partitions };
 }
 
+/** As it is now, with a connection of its own. Undefined: the cluster has no such partition. */
+export async function readLog(
+  settings: KafkaConnection & { groupId: string },
+  log: Log,
+  { topic, partition }: TopicPartition,
+): Promise<{ clusterId: string; logStart: bigint; logEnd: bigint } | undefined> {
+  const { clusterId, partitions } = await kafkaStatus({ ...settings, topics: [topic] }, log);
+  const found = partitions.find((each) => each.partition === partition);
+  return found && { clusterId, logStart: found.logStart, logEnd: found.logEnd };
+}
+
 /** For `status`: as readStatus, with a connection of its own. */
 export function kafkaStatus(settings: KafkaConnection & { groupId: string; topics: string[] }, log: Log) {
   return withAdmin(settings, log, (admin) => readStatus(admin, settings.groupId, settings.topics));

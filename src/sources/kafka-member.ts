@@ -312,21 +312,25 @@ export class Member {
     for (;;) {
       await sleep(LOOK_EVERY_MS, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;
-      await withAdmin(this.#settings, this.#log, (admin) => this.#raiseEnds(admin), signal).catch((error) =>
+      await withAdmin(this.#settings, this.#log, (admin) => this.#readEnds(admin), signal).catch((error) =>
         this.#log.debug({ error: textOf(error) }, 'the ends of the logs could not be read; the next look follows'),
       );
     }
   }
 
-  async #raiseEnds(admin: Admin): Promise<void> {
+  async #readEnds(admin: Admin): Promise<void> {
     this.#seen.lastAnswerAtMs = Date.now(); // it is connected
     const topics = new Set([...this.held.values()].map(({ topic }) => topic));
-    for (const topic of topics)
+    for (const topic of topics) {
+      const before = new Map([...this.held.values()].map((held) => [held, held.highWatermark]));
       for (const { partition, high } of await admin.fetchTopicOffsets(topic)) {
         const held = this.held.get(keyOf({ topic, partition }));
-        // A batch may have told a newer one meanwhile.
-        if (held !== undefined && BigInt(high) > (held.highWatermark ?? -1n)) held.highWatermark = BigInt(high);
+        if (held === undefined) continue;
+        // A batch may have told a newer one meanwhile; else the log can have become shorter: it may be another one.
+        const isTold = before.get(held) !== held.highWatermark;
+        if (!isTold || BigInt(high) > (held.highWatermark ?? -1n)) held.highWatermark = BigInt(high);
       }
+    }
   }
 
   /** The client dropped a batch by itself because it held no data (markers, aborted records, compaction). */

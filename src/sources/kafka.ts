@@ -8,6 +8,7 @@ import {
   type Log,
   prepareTopics,
   Refused,
+  readLog,
   type TopicSettings,
   textOf,
   unlikeText,
@@ -91,6 +92,7 @@ export function kafkaSource(settings: KafkaSettings, log: Log, watch?: Watch): S
         return { topic, partition, highWatermark, paused: mode === 'halted' || mode === 'waiting', empty };
       }),
     }),
+    logOf: (partition) => readLog(settings, log, partition),
     ended,
   };
 }

@@ -10,6 +10,7 @@
 //       the saved row.
 //   S5  `stop` ends after the batches in flight have ended. It never drops a batch that was handed over.
 import type { SourceRecord } from '../events.ts';
+import type { Log } from '../position.ts';
 
 export type Batch = {
   topic: string;
@@ -107,6 +108,9 @@ export type Source = {
   seek(partition: TopicPartition, at: bigint): void;
   pause(partition: TopicPartition): void;
   facts(): SourceFacts;
+  /** Asks where the log of a partition begins and ends now, and who keeps it; assigned to this process or not. Undefined: there is
+   *  no such log. Rejects where it can not be asked. */
+  logOf(partition: TopicPartition): Promise<Log | undefined>;
   /** Resolves when the source has nothing more to give (a file's end; never, for Kafka). Rejects when it has ended for good
    *  after its start: the process is of no use any more. */
   ended: Promise<void>;

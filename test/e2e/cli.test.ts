@@ -7,8 +7,12 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { toMermaid } from '../../machines/picture.ts';
 import { WAYS } from '../../src/cli/envelope.ts';
+import { createLog } from '../../src/log.ts';
 import { startMigration } from '../../src/migrate.ts';
 import { halt } from '../../src/operate.ts';
+import { makePositions } from '../../src/positions.ts';
+import { kafkaStatus, withAdmin } from '../../src/sources/kafka-client.ts';
+import { kafkaSettings } from '../../src/sources/open.ts';
 import { AT, cloudEvent, customerCreated, rawRecord, statusChanged, userCreated } from '../support/records.ts';
 import { ALL_TOPICS, createWorld, test, until, type World } from '../support/world.ts';
 
@@ -69,6 +73,7 @@ async function onlyDeadLetter(world: World): Promise<string> {
   expect(rows).toHaveLength(1);
   return String(rows[0]?.id);
 }
+const silent = createLog({ level: 'silent' });
 const later = (minutes: number) => new Date(Date.parse(AT) + minutes * 60_000).toISOString();
 
 describe('an event from the command line is one that a producer could have sent', () => {
@@ -769,6 +774,92 @@ describe('an operator pauses and resumes', () => {
     });
     expect(await cli(world, 'partitions', 'resume', 'user-events', '0')).toMatchObject({ code: 1 });
     expect(await cli(world, 'partitions', 'resume', 'nowhere', '0')).toMatchObject({ code: 1 });
+  });
+});
+
+describe('a halted partition whose log is not what it was', () => {
+  /** Of four records two were read; then the log lost the third, and the partition halted. */
+  async function halted(world: World): Promise<string> {
+    const { topic } = world;
+    await world.createTopic(1);
+    await world.produce(
+      ['c1', 'c2', 'c3', 'c4'].map((id) => cloudEvent('CUSTOMER_CREATED', customerCreated({ name: id }))),
+    );
+    const settings = kafkaSettings(world.config());
+    const { clusterId } = await kafkaStatus(settings, silent);
+    await withAdmin(settings, silent, async (admin) => {
+      await admin.fetchTopicOffsets(topic); // kafkajs must know the topic first
+      await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '3' }] });
+    });
+    await makePositions(world.db, [{ topic, partition: 0, clusterId, at: 2n }]);
+    await halt(world.db, { topic, partition: 0, generation: 0 }, 'lost: offsets 2 to 2 are not in the log any more');
+    return topic;
+  }
+  const positionOf = async ({ sql }: World) =>
+    (await sql`select generation, next_offset, state from positions`)[0] as Record<string, unknown>;
+
+  test('the loss is tried out, asked about, accepted, and kept', async ({ world }) => {
+    const topic = await halted(world);
+    const listed = await cli(world, 'partitions', 'list');
+    expect(listed.err).toContain(`next: npx user-lifecycle partitions accept-loss ${topic} 0 --dry-run`);
+    const accept = ['partitions', 'accept-loss', topic, '0'];
+    expect(await cli(world, ...accept, '--dry-run')).toMatchObject({
+      code: 0,
+      out: `${topic}[0] would go on at 3 · it was at 2 · 1 offset is lost: 2 to 2 · nothing was written\n`,
+    });
+    expect(await cli(world, ...accept)).toMatchObject({ code: 2, err: expect.stringContaining('--reason') });
+    const unasked = await cli(world, ...accept, '--reason', 'no copy');
+    expect(unasked).toMatchObject({ code: 2, err: expect.stringContaining('1 offset is lost: 2 to 2') });
+    expect(await positionOf(world)).toEqual({ generation: 0, next_offset: '2', state: 'halted' });
+
+    expect(await json(world, ...accept, '--reason', 'no copy', '--yes', '--actor', 'ann')).toEqual([
+      {
+        ...{ topic, partition: 0, generation: 0, position: '3', dryRun: false },
+        ...{ from: { generation: 0, position: '2' }, lost: { first: '2', last: '2', offsets: '1' } },
+      },
+    ]);
+    expect(await positionOf(world)).toEqual({ generation: 0, next_offset: '3', state: 'running' });
+    expect(await world.sql`select first_offset, last_offset, reason, by_whom from losses`).toEqual([
+      { first_offset: '2', last_offset: '2', reason: 'no copy', by_whom: 'ann' },
+    ]);
+    // Each try of what was asked about is a row too.
+    const audit = await json(world, 'audit', '--verb', 'accept-loss');
+    expect(audit.map(({ who, dryRun }) => [who, dryRun])).toEqual([
+      ['ann', false],
+      ['ann', true],
+      [expect.any(String), true],
+      [expect.any(String), true],
+    ]);
+    const again = await cli(world, ...accept, '--reason', 'no copy', '--yes');
+    expect(again).toMatchObject({ code: 1, err: expect.stringContaining('not halted') });
+    await world.sql`delete from positions`;
+  });
+
+  test('the position is set in another log, never back in the same one', async ({ world }) => {
+    const topic = await halted(world);
+    const set = (to: string, ...more: string[]) =>
+      cli(world, 'partitions', 'set-position', topic, '0', to, '--reason', 'made anew', '--yes', ...more);
+    expect(await set('2')).toMatchObject({ code: 1, err: expect.stringContaining('begins at 3 and ends at 4') });
+    expect(await set('x')).toMatchObject({ code: 2 });
+    await world.sql`update positions set next_offset = 4, halted_reason = 'truncated: the log ends at 3'`;
+    expect((await cli(world, 'partitions', 'list')).err).toContain(`set-position ${topic} 0 3 --new-log --dry-run`);
+    expect(await set('3')).toMatchObject({ code: 1, err: expect.stringContaining('not clear which log') });
+    expect(await set('3', '--new-log')).toMatchObject({
+      code: 0,
+      out: `${topic}[0] goes on at 3, as generation 1 of its log · it was at 4 · nothing is lost\n`,
+    });
+    expect(await positionOf(world)).toEqual({ generation: 1, next_offset: '3', state: 'running' });
+    await world.sql`delete from positions`;
+  });
+
+  test('nothing is moved where nobody can say where the log begins', async ({ world }) => {
+    await makePositions(world.db, [{ topic: world.topic, partition: 0, clusterId: 'k', at: 2n }]);
+    await halt(world.db, { topic: world.topic, partition: 0, generation: 0 }, 'lost: offsets 0 to 1');
+    const accept = ['partitions', 'accept-loss', world.topic, '0', '--dry-run'];
+    expect(await cli(world, ...accept)).toMatchObject({ code: 1, err: expect.stringContaining('is no log') });
+    const away = { settings: { ...world.settings, KAFKA_BROKERS: '127.0.0.1:1' } };
+    expect(await cli(away, ...accept)).toMatchObject({ code: 4, err: expect.stringContaining('can not be used') });
+    expect(await cli(world, 'partitions', 'accept-loss', 'nowhere', '0', '--dry-run')).toMatchObject({ code: 1 });
   });
 });
 

@@ -1,8 +1,9 @@
 // Dead letters and what waits, on the page: looked at, tried out, redriven, discarded, corrected; nothing is done before it was tried.
+import { readFile } from 'node:fs/promises';
 import type { Locator, Page } from 'playwright-core';
 import { describe, expect } from 'vitest';
 import { BOB, deadLetterOf, EVE, event, mend, tellStory, test } from '../support/console.ts';
-import { statusChanged, userCreated } from '../support/records.ts';
+import { debezium, rawRecord, statusChanged, userCreated } from '../support/records.ts';
 import { until, type World } from '../support/world.ts';
 
 const detail = (page: Page) => page.getByRole('article');
@@ -95,6 +96,62 @@ describe('a redrive', () => {
     expect(await world.sql`select distinct status from dead_letters where code = 'sql'`).toEqual([
       { status: 'resolved' },
     ]);
+  });
+});
+
+describe('a group', () => {
+  test('of which the event is not known is acted upon alone, beside another of the same code', async ({
+    world,
+    serve,
+  }) => {
+    const site = await serve();
+    await site.send(
+      rawRecord('{"cut'),
+      debezium('USER_STATUS_CHANGED', '{"cut', { id: 'typed' }),
+      debezium('USER_STATUS_CHANGED', '{"cut off', { id: 'typed too' }),
+    );
+    const { page } = await site.open('/dead-letters');
+    const row = page.getByRole('row', { name: /json not known/ });
+    await act(row, 'Discard…').click();
+    await dialog(page)
+      .getByRole('heading', { name: 'Discard all 1 dead letter where the code is json and the event is not known' })
+      .waitFor();
+    await dialog(page).getByText('It would be discarded.').waitFor();
+    await act(dialog(page), 'Cancel').click();
+    await row.getByRole('link', { name: 'json' }).click();
+    await page.getByRole('table', { name: 'Dead letters, the newest first' }).waitFor();
+    await until(async () => expect(await page.getByRole('checkbox', { name: /^Choose dead letter/ }).count()).toBe(1));
+    expect(new URL(page.url()).searchParams.get('type')).toBe('none');
+    expect(await page.getByRole('combobox', { name: 'Event' }).inputValue()).toBe('none');
+    await act(page, 'Discard 1…').click();
+    await dialog(page).getByRole('textbox').fill('cut off');
+    await act(dialog(page), 'Discard 1').click();
+    await dialog(page).getByText('is done: 1 settled.').waitFor();
+    expect(await world.sql`select type, status from dead_letters where status = 'open'`).toEqual([
+      { type: 'USER_STATUS_CHANGED', status: 'open' },
+      { type: 'USER_STATUS_CHANGED', status: 'open' },
+    ]);
+  });
+});
+
+describe('an export', () => {
+  test('is a download of what the filter means, and stands in the audit', async ({ world, serve }) => {
+    const site = await serve();
+    await tellStory(world, site);
+    const { page } = await site.open('/dead-letters?code=sql');
+    await act(page, 'Export…').click();
+    await dialog(page).getByText('npx user-lifecycle dead-letters export --code sql').waitFor();
+    const downloading = page.waitForEvent('download');
+    await dialog(page).getByRole('link', { name: 'Download' }).click();
+    const download = await downloading;
+    expect(download.suggestedFilename()).toMatch(/^dead-letters-\d{8}T\d{6}Z\.ndjson$/);
+    const lines = (await readFile(await download.path(), 'utf8')).trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line).code)).toEqual(['sql', 'sql']);
+    await until(async () =>
+      expect(
+        await world.sql`select verb, who, scope ->> 'code' as code, result ->> 'exported' as n from audit`,
+      ).toEqual([{ verb: 'export', who: 'local', code: 'sql', n: '2' }]),
+    );
   });
 });
 

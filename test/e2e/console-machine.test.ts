@@ -76,7 +76,7 @@ describe('what is drawn', () => {
     await page.getByRole('option', { name: /auth0\|ada/ }).click();
     await symbol(page, /^deleted, final\. .*the user is here/).waitFor();
     await symbol(page, /from pending to active\. .*taken in step 2/).waitFor();
-    expect(await page.locator('.chosen').innerText()).toMatch(/auth0\|ada.*\s+is\s+deleted/s);
+    await until(async () => expect(await page.locator('.chosen').innerText()).toMatch(/auth0\|ada.*\s+is\s+deleted/s));
     expect(page.url()).toContain('user=auth0%7Cada');
     expect(await page.locator('.state[data-current="true"]').count()).toBe(1);
     await page.getByRole('link', { name: 'Open its timeline' }).click();
@@ -114,7 +114,7 @@ describe('the drawing', () => {
     const { page } = await site.open('/?state=active');
     await panel(page).waitFor();
     const { wide, inner } = await page
-      .locator('.canvas')
+      .locator('.canvas-inner')
       .evaluate(({ scrollWidth, clientWidth }) => ({ wide: scrollWidth, inner: clientWidth }));
     expect(wide).toBeLessThanOrEqual(inner);
   });
@@ -133,6 +133,117 @@ describe('its twin, the table', () => {
     await until(async () => expect(await taken.getByRole('cell').last().innerText()).toBe('2'));
     await taken.getByRole('link').click();
     await panel(page).getByText('Events that took it, the latest first').waitFor();
+  });
+});
+
+describe('the flow of a longer stretch', () => {
+  const choice = (page: Page) => page.getByRole('combobox', { name: 'Flow of the last' });
+  const transitions = (page: Page) => page.getByRole('table', { name: /^Transitions/ });
+  const creations = (page: Page) => transitions(page).getByRole('row', { name: /^USER_CREATED/ });
+
+  test('is chosen, stands in the address, is there after a reload, and the table says of how long it is', async ({
+    serve,
+  }) => {
+    const site = await serve();
+    const { page, expectAccessible } = await site.open('/');
+    await until(async () => expect(await users(page, 'pending').textContent()).toBe('0'));
+    await site.send(creation('auth0|a'), creation('auth0|b'));
+    await until(async () => expect(await users(page, 'pending').textContent()).toMatch(/^2/));
+    await choice(page).focus();
+    await page.keyboard.type('1 min');
+    await until(async () => expect(new URL(page.url()).search).toBe('?window=60'));
+    // The service of a test is not a minute old.
+    await page.getByText(/^of \d+ s so far$/).waitFor();
+    await symbol(page, /from absent to pending\. 0\.\d+ per second, 2 times so far$/).waitFor();
+    await expectAccessible();
+
+    await page.reload();
+    await page.locator('.drawing').waitFor();
+    expect(await choice(page).inputValue()).toBe('60');
+    await page.getByText(/^of \d+ s so far$/).waitFor();
+    await page.keyboard.press('t');
+    await transitions(page)
+      .getByRole('columnheader', { name: /^Last \d+ s$/ })
+      .waitFor();
+    await creations(page)
+      .getByRole('cell', { name: /^0\.\d+\/s$/ })
+      .first()
+      .waitFor();
+    await expectAccessible();
+    // A row's link keeps it.
+    await creations(page).getByRole('link').first().click();
+    await panel(page).getByText('Events that took it, the latest first').waitFor();
+    expect(new URL(page.url()).searchParams.get('window')).toBe('60');
+    await choice(page).selectOption('10 s');
+    await transitions(page).getByRole('columnheader', { name: 'Now' }).waitFor();
+    expect(new URL(page.url()).searchParams.get('window')).toBeNull();
+  });
+
+  test('that can not be had is unknown; no older one is shown for it', async ({ serve }) => {
+    const site = await serve();
+    await site.send(creation('auth0|a'));
+    const { page, forgive } = await site.open('/?window=300&show=table');
+    forgive(/503/);
+    await creations(page)
+      .getByRole('cell', { name: /^0\/s$/ })
+      .first()
+      .waitFor();
+    await page.route('**/stats?*', (route) => route.fulfill({ status: 503, json: { title: 'away' } }));
+    await creations(page).getByRole('cell', { name: '?', exact: true }).first().waitFor();
+    await page.unroute('**/stats?*');
+    await creations(page)
+      .getByRole('cell', { name: /^0\/s$/ })
+      .first()
+      .waitFor();
+  });
+
+  test('stands still while it is paused, and is asked for by nobody once it is not looked at', async ({ serve }) => {
+    const site = await serve();
+    const { page } = await site.open('/?window=300');
+    const asked: string[] = [];
+    page.on('request', (request) => request.url().includes('/stats') && asked.push(request.url()));
+    await page.clock.install();
+    await page.reload();
+    await page.getByText(/^of \d+ s so far$/).waitFor();
+    await until(() => expect(asked.length).toBeGreaterThan(0));
+    expect(new URL(asked[0] as string).search).toBe('?window=300&samples=0');
+    const during = async (ms: number) => {
+      const before = asked.length;
+      await page.clock.runFor(ms);
+      return asked.length - before;
+    };
+    expect(await during(10_000)).toBeGreaterThanOrEqual(1);
+    await page.keyboard.press('p');
+    await page.getByText(/^Paused since/).waitFor();
+    expect(await during(30_000)).toBe(0);
+    await page.getByRole('button', { name: 'Go on', exact: true }).click();
+    await until(async () => expect(await during(5_000)).toBeGreaterThan(0));
+    await page.getByRole('link', { name: 'Users', exact: true }).first().click();
+    await page.getByRole('heading', { level: 1, name: 'Users' }).waitFor();
+    expect(await during(30_000)).toBe(0);
+  });
+
+  test('beside a state: how the number of its users developed, as a line and in words', async ({ serve }) => {
+    const site = await serve();
+    const { page, expectAccessible } = await site.open('/?state=pending');
+    await panel(page).getByRole('heading', { name: 'Users, last 15 min' }).waitFor();
+    await site.send(creation('auth0|a'));
+    await until(async () => {
+      site.service.tick();
+      await panel(page)
+        .getByText(/^from 0 to 1 in|^1 all the time, for/)
+        .waitFor({ timeout: 500 });
+    });
+    expect(await panel(page).locator('.sparkline path').getAttribute('d')).toMatch(/^M0 /);
+    await expectAccessible();
+    await page.emulateMedia({ colorScheme: 'dark', forcedColors: 'active' });
+    await expectAccessible();
+    const line = await evaluate<string>(page, `getComputedStyle(document.querySelector('.sparkline path')).stroke`);
+    const ground = await evaluate<string>(
+      page,
+      `getComputedStyle(document.querySelector('.machine-panel')).backgroundColor`,
+    );
+    expect(line).not.toBe(ground);
   });
 });
 

@@ -74,6 +74,15 @@ describe('a viewer', () => {
     expect(await asked('POST', '/api/v1/holds', { kind: 'user', id: ADA, reason: 'x' })).toBe(403);
     expect(await asked('GET', `/api/v1/dead-letters/${id}?reveal=true`)).toBe(403);
     expect(await asked('GET', '/api/v1/audit')).toBe(403);
+    expect(await asked('GET', '/api/v1/dead-letters/export')).toBe(403);
+    expect(await asked('POST', `/api/v1/holds/user/${ADA}/release`, { dryRun: true })).toBe(403);
+    await page.getByRole('button', { name: 'Export…' }).click();
+    const download = page.getByRole('dialog').getByRole('button', {
+      name: /^Download\s*: Only an operator may do this; you are a viewer\.$/,
+    });
+    expect(await download.getAttribute('aria-disabled')).toBe('true');
+    await download.click({ force: true });
+    await page.keyboard.press('Escape');
     expect(await world.sql`select 1 from audit`).toHaveLength(0);
     await page.goto(new URL('/operations', page.url()).href);
     await page.getByText('Who did what is shown to operators only; you are a viewer.').waitFor();
@@ -94,6 +103,11 @@ describe('an operator', () => {
     await page.getByRole('button', { name: 'Redrive 2…' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Redrive 2' }).click();
     await page.getByText('is done: 2 settled.').first().waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
+    await page.getByRole('button', { name: 'Export…' }).click();
+    const downloading = page.waitForEvent('download'); // by its cookie
+    await page.getByRole('link', { name: 'Download' }).click();
+    expect(await (await downloading).failure()).toBeNull();
     expect(await world.sql`select distinct who from audit`).toEqual([{ who: 'operator' }]);
   });
 });

@@ -205,12 +205,16 @@ describe('a hold', () => {
     await timeline(page).getByText(`${FREE} or its customer is on hold: it goes when that is released.`).waitFor();
 
     await page.getByRole('button', { name: 'Release', exact: true }).click();
-    await page.getByRole('dialog', { name: 'Release this user' }).getByRole('button', { name: 'Release' }).click();
+    const release = page.getByRole('dialog', { name: `Release user ${FREE}` });
+    await release.getByText('1 event of 1 user waits: 1 would be applied.').waitFor();
+    expect(await world.sql`select 1 from holds`).toHaveLength(1);
+    await release.getByRole('button', { name: 'Release 1 hold' }).click();
     await page.getByText('It is on hold').waitFor({ state: 'detached' });
     await until(async () => expect(await stateDrawn(page)).toBe('active'));
-    expect(await world.sql`select verb, scope->>'reason' as reason from audit order by id`).toMatchObject([
+    expect(await world.sql`select verb, dry_run, scope->>'reason' as reason from audit order by id`).toMatchObject([
       { verb: 'hold' },
-      { verb: 'release' },
+      { verb: 'release', dry_run: true },
+      { verb: 'release', dry_run: false },
     ]);
   });
 });

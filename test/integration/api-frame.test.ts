@@ -218,7 +218,8 @@ describe('what is away or slow', () => {
   async function without<T>(over: Record<string, string>, use: (url: string) => Promise<T>): Promise<T> {
     const config = world.config(over);
     const draining = async () => ({ saver: {}, decode: () => {}, waitingPerUser: 1 }) as never;
-    const made = createApi({ config, log: silent, live: () => live as never, wake: { users() {} }, draining });
+    const logOf = async () => undefined;
+    const made = createApi({ config, log: silent, live: () => live as never, wake: { users() {} }, draining, logOf });
     const server = createServer({ ...config.http, health: {} as Health, log: silent, api: made });
     try {
       return await use(await server.listen());

@@ -40,7 +40,8 @@ const document = (await openapi()) as unknown as {
 };
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
   Object.entries(methods)
-    .filter(([, { operationId }]) => operationId !== 'getStream') // it does not end by itself
+    // One does not end by itself, the other answers in lines.
+    .filter(([, { operationId }]) => operationId !== 'getStream' && operationId !== 'getDeadLettersExport')
     .map(([method, described]) => ({ name: described.operationId, method, path, described })),
 );
 

@@ -16,7 +16,7 @@ import {
   userCreated,
   userDeleted,
 } from '../support/records.ts';
-import { createWorld, type MemoryService, type World } from '../support/world.ts';
+import { createWorld, type MemoryService, until, type World } from '../support/world.ts';
 
 let world: World;
 let service: MemoryService;
@@ -266,6 +266,33 @@ test('what was done with a dead letter is looked for among the last 20,000 acts'
   expect(await done()).toMatchObject([{ who: 'ann', verb: 'discard', reason: 'x' }]);
   await others(1);
   expect(await done()).toEqual([]);
+});
+
+describe('the live numbers', () => {
+  test.each([10, 60, 300, 900])(
+    'with the flow of the last %d s, as far as this process is that old',
+    async (window) => {
+      const { flow, counts } = await get(`/stats?window=${window}`, contract.Stats);
+      expect(flow.window).toBeGreaterThanOrEqual(1);
+      expect(flow.window).toBeLessThanOrEqual(window);
+      expect(counts).toMatchObject({ suspended: 1 });
+    },
+  );
+  test.each(['window=59', 'window=0', 'window=1h', 'window=', 'samples=-1', 'samples=201', 'since=60'])(
+    '%s is refused, with what may be asked',
+    async (query) => {
+      const { errors } = expectProblem(await api(`/stats?${query}`), 'invalid-request', 400);
+      expect(errors).not.toEqual([]);
+    },
+  );
+  test('without samples, for whoever asks again and again', async () => {
+    await until(async () => {
+      service.tick();
+      expect((await get('/stats', contract.Stats)).series).not.toEqual([]);
+    });
+    expect((await get('/stats?window=60&samples=0', contract.Stats)).series).toEqual([]);
+    expect((await get('/stats?samples=1', contract.Stats)).series).toHaveLength(1);
+  });
 });
 
 test('machine, session, live numbers, holds, partitions, jobs, audit', async () => {

@@ -358,7 +358,7 @@ describe('partitions', () => {
       nestRecord('USER_CREATED', userCreated({ userId: 'u8' }), { partition: 1 }),
     );
     await other.source.drain();
-    const end = { logEnd: 9n, committed: 4n };
+    const end = { logStart: 2n, logEnd: 9n, committed: 4n };
     const ends: LogEnd[] = [{ topic: 'user-events', partition: 0, ...end }];
     let looks = 0;
     const { live, pass, open } = await look(world, {
@@ -369,7 +369,7 @@ describe('partitions', () => {
     });
     expect(looks).toBe(0);
     const row = { generation: 0, owner: expect.any(String), savedAt: expect.any(String), state: 'running', why: null };
-    const unknown = { high: null, lag: null, lagSeconds: null, committed: null };
+    const unknown = { logStart: null, high: null, lag: null, lagSeconds: null, committed: null };
     expect(await live.partitions()).toMatchObject([
       {
         ...row,
@@ -386,6 +386,7 @@ describe('partitions', () => {
         ...row,
         topic: 'user-events',
         position: '6',
+        logStart: '2',
         high: '9',
         lag: '3',
         lagSeconds: null,
@@ -556,6 +557,88 @@ describe('the charts', () => {
         outcome,
         outcomes[outcome],
       ]);
+  });
+});
+
+describe('the flow of a longer stretch', () => {
+  test('tells what a page of the last 10 s does not any more, and of how long it is; the stream stays as it is', async ({
+    world,
+  }) => {
+    const service = await world.service();
+    const { open, pass, live } = await look(world, { service });
+    const page = await open();
+    await pass(5_000);
+    world.log.append(...EVENTS);
+    await service.source.drain();
+    await pass(25_000);
+    const { flow: latest, transitions } = await live.stats();
+    expect(latest).toMatchObject({ window: 10, records: 0, edges: {} });
+    for (const window of [60, 300, 900] as const) {
+      const { flow } = await live.stats({ window });
+      expect(flow.window).toBeGreaterThanOrEqual(29);
+      expect(flow.window).toBeLessThanOrEqual(31);
+      expect(flow.records).toBeCloseTo(EVENTS.length / flow.window, 1);
+      expect(Object.keys(flow.edges).sort()).toEqual(Object.keys(transitions).sort());
+      for (const [id, n] of Object.entries(transitions)) expect(flow.edges[id]).toBeCloseTo(n / flow.window, 1);
+    }
+    await pass(60_000);
+    const { flow: minute } = await live.stats({ window: 60 });
+    expect(minute.window).toBeGreaterThan(54);
+    expect(minute.window).toBeLessThanOrEqual(60);
+    expect(minute).toMatchObject({ records: 0, edges: {} });
+    expect((await live.stats({ window: 300 })).flow.edges).not.toEqual({});
+    await until(() => expect(page.has?.flow).toMatchObject({ window: 10, edges: {} }));
+  });
+
+  test('is of this process alone: after a restart it begins anew, and says so', async ({ world }) => {
+    const service = await world.service();
+    world.log.append(...EVENTS);
+    await service.source.drain();
+    const { pass, live } = await look(world, { service });
+    await pass(20_000);
+    const { flow, transitions } = await live.stats({ window: 900 });
+    expect(transitions).not.toEqual({});
+    expect(flow).toMatchObject({ records: 0, edges: {} });
+    expect(flow.window).toBeLessThanOrEqual(20);
+  });
+
+  test('of a database that was restored to a former time: nothing of what was later', async ({ world }) => {
+    const service = await world.service();
+    world.log.append(...EVENTS.slice(0, 6));
+    await service.source.drain();
+    const dump = () => world.sql`select topic, partition, tallies from positions`;
+    const restore = async (dumped: Awaited<ReturnType<typeof dump>>) => {
+      for (const { topic, partition, tallies } of dumped)
+        await world.sql`update positions set tallies = ${world.sql.json(tallies)} where topic = ${topic} and partition = ${partition}`;
+    };
+    const former = await dump();
+    const { pass, live } = await look(world, { service });
+    await pass(10_000);
+    world.log.append(...EVENTS.slice(6));
+    await service.source.drain();
+    await pass(60_000);
+    expect((await live.stats({ window: 900 })).flow.edges).not.toEqual({});
+    const later = await dump();
+    await restore(former);
+    await pass(10_000);
+    const { flow, transitions } = await live.stats({ window: 900 });
+    expect(Object.values(transitions).reduce((sum, n) => sum + n, 0)).toBe(5);
+    expect(flow).toMatchObject({ records: 0, edges: {} });
+    expect(flow.window).toBeLessThanOrEqual(10);
+    await restore(later); // the rest of it was not restored
+  });
+
+  test('for lines of how many users there were, every third sample has them', async ({ world }) => {
+    const service = await world.service();
+    const { pass, live } = await look(world, { service });
+    await pass(5_000);
+    world.log.append(...EVENTS);
+    await service.source.drain();
+    await pass(35_000);
+    const { series, counts } = await live.stats();
+    expect(series.map((sample) => sample.counts !== undefined)).toEqual([true, false, false, true, false, false, true]);
+    expect(series.at(-1)?.counts).toEqual(without0(counts));
+    expect((await live.stats({ samples: 2 })).series).toEqual(series.slice(-2));
   });
 });
 

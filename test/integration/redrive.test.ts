@@ -108,7 +108,7 @@ describe("a dead letter that was nobody's", () => {
     await source.drain();
     await stop();
     const [{ id } = { id: 0 }] = await deadLetters(world);
-    expect(await recogniseDeadLetter(draining(world), id)).toBeUndefined();
+    expect(await recogniseDeadLetter(draining(world), id, { isItsTurn: true })).toBeUndefined();
     const mended = Buffer.from(JSON.stringify(statusChanged({ userId: 'u1' })));
     await editDeadLetter(draining(world) as Draining & { db: Db }, id, mended, { who: 'test', reason: 'test' });
     await markForRedrive(world.db, [id], { byWhom: 'test' });

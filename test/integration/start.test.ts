@@ -44,7 +44,7 @@ describe('rights', () => {
   const GRANTS = `
     grant usage on schema public to %;
     grant select, insert, update on users, customers, positions, dead_letters to %;
-    grant select, insert on history to %;
+    grant select, insert on history, losses to %;
     grant select, insert, delete on waiting, holds to %;
     grant select, insert, update on jobs, audit to %;
     grant select, insert, update, delete on idempotency to %;

@@ -184,6 +184,7 @@ const ROW = {
     generation: 0,
     owner: null,
     position: '7',
+    logStart: null,
     committed: null,
     high: null,
     lag: null,

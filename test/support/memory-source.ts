@@ -12,11 +12,16 @@ export type MemoryLog = {
   /** To the partition each arrival names; its offset becomes the next free one. Returns the records as they lie there. */
   append(...arrivals: readonly Arrival[]): SourceRecord[];
   records(topic: string, partition?: number): readonly SourceRecord[];
+  /** The log begins at `to` from now on, as after its retention or a deletion. */
+  cut(topic: string, partition: number, to: number): void;
+  /** Where the log begins. */
+  start(topic: string, partition?: number): bigint;
   partitions(): TopicPartition[];
 };
 
 export function createMemoryLog(clusterId = 'memory'): MemoryLog {
   const logs = new Map<string, { topic: string; partition: number; records: SourceRecord[] }>();
+  const starts = new Map<string, bigint>();
   return {
     clusterId,
     append: (...arrivals) =>
@@ -27,6 +32,8 @@ export function createMemoryLog(clusterId = 'memory'): MemoryLog {
         return appended;
       }),
     records: (topic, partition = 0) => at(topic, partition).records,
+    cut: (topic, partition, to) => void starts.set(`${topic}/${partition}`, BigInt(to)),
+    start: (topic, partition = 0) => starts.get(`${topic}/${partition}`) ?? 0n,
     partitions: () => [...logs.values()].map(({ topic, partition }) => ({ topic, partition })),
   };
 
@@ -86,6 +93,10 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     },
     pause: ({ topic, partition }) => void halted.add(`${topic}/${partition}`),
     facts: () => facts,
+    async logOf({ topic, partition }) {
+      const isThere = log.partitions().some((each) => each.topic === topic && each.partition === partition);
+      return isThere ? { clusterId: log.clusterId, ...endsOf(topic, partition) } : undefined;
+    },
     ended: new Promise(() => {}),
     assign,
     deliver,
@@ -113,13 +124,16 @@ export function createMemorySource(log: MemoryLog): MemorySource {
       partition,
       clusterId: log.clusterId,
       committed: null,
-      logStart: 0n,
-      logEnd: BigInt(log.records(topic, partition).length),
+      ...endsOf(topic, partition),
     }));
     for (const { topic, partition, at, halted: isHalted } of await mailbox.assigned(logs, aborting.signal)) {
       positions.set(`${topic}/${partition}`, at);
       if (isHalted) halted.add(`${topic}/${partition}`);
     }
+  }
+
+  function endsOf(topic: string, partition: number) {
+    return { logStart: log.start(topic, partition), logEnd: BigInt(log.records(topic, partition).length) };
   }
 
   async function deliver(

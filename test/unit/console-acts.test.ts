@@ -12,6 +12,7 @@ import {
   othersInWords,
   previewInWords,
   progressOf,
+  releaseInWords,
   resultInWords,
   scopeOf,
   total,
@@ -31,6 +32,26 @@ const job = (more: Partial<JobRow> = {}): JobRow => ({
   ...{ rate: null, secondsLeft: null, startedBy: 'ann', startedAt: '2026-11-24T12:00:00Z' },
   ...{ updatedAt: '2026-11-24T12:00:00Z', endedAt: null },
   ...more,
+});
+
+describe('before a release', () => {
+  const release = { ...preview({ applied: 4, waiting: 2, dead: 1 }), users: 2 };
+  test('how many wait, of how many users, and what would become of them', () => {
+    expect(releaseInWords(release)).toBe(
+      '7 events of 2 users wait: 4 would be applied, 2 would wait on and 1 would be a dead letter.',
+    );
+    expect(releaseInWords({ ...release, matched: 1, users: 1, outcomes: { waiting: 1 } })).toBe(
+      '1 event of 1 user waits: 1 would wait on.',
+    );
+  });
+  test('nothing, where nothing waits; and no more than was tried', () => {
+    expect(releaseInWords({ ...release, matched: 0, users: 0, outcomes: {} })).toBe(
+      'Nothing waits that it would let go.',
+    );
+    expect(releaseInWords({ ...release, note: 'Only the first 7 were tried: there are more.' })).toMatch(
+      /^7 events of 2 users wait, as far as was tried: /,
+    );
+  });
 });
 
 describe('which ones the server is told', () => {

@@ -8,10 +8,12 @@ import {
   filterInWords,
   filtersInWords,
   isEmpty,
+  NO_TYPE,
   shellWord,
   waitingAsked,
   whyNoAct,
 } from '../../console/src/views/dead-letters-filter.ts';
+import { NO_TYPE as API_NO_TYPE } from '../../src/dead-letter-filter.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 
@@ -57,6 +59,11 @@ describe('in words', () => {
     expect(filterInWords({ code: 'json', type: 'USER_DELETED', user: 'auth0|42' })).toBe(
       'the code is json, the event is USER_DELETED and the user is auth0|42',
     );
+  });
+  test('no type is said as such, by the word of the API', () => {
+    expect(NO_TYPE).toBe(API_NO_TYPE);
+    expect(filterInWords({ code: 'json', type: NO_TYPE })).toBe('the code is json and the event is not known');
+    expect(exportCommand({ type: NO_TYPE }, NOW)).toContain('--type none');
   });
   test('an age is about failing for dead letters, about waiting for what waits', () => {
     expect(filterInWords({ before: '2026-11-24T11:00:00Z' })).toMatch(/^the last failure was before 2026-11-2\d /);

@@ -1,13 +1,17 @@
 // Partitions by topic and owner: what is unknown stays unknown, and no digit is lost.
 import { describe, expect, test } from 'vitest';
 import {
+  answersTo,
   barOf,
   byOwner,
   byTopic,
+  commandOf,
   haltInWords,
   halts,
+  isOffset,
   lagInWords,
   mostLag,
+  moveInWords,
   sorted,
   sumsOf,
   unkeyedInWords,
@@ -15,7 +19,7 @@ import {
 import type { PartitionRow } from '../../src/api/contract.ts';
 
 const row = (topic: string, partition: number, more: Partial<PartitionRow> = {}): PartitionRow => ({
-  ...{ topic, partition, generation: 0, owner: 'w-1', position: '10', committed: '10', high: '10' },
+  ...{ topic, partition, generation: 0, owner: 'w-1', position: '10', committed: '10', logStart: '0', high: '10' },
   ...{ lag: '0', lagSeconds: 0, rate: 1, state: 'running', why: null, savedAt: null, unkeyed: '0', records: '10' },
   ...more,
 });
@@ -113,5 +117,60 @@ describe('halts', () => {
       row('u', 0, { state: 'halted', why: 'gap: 3' }),
     ]);
     expect(kinds.map(({ rows }) => rows.map(({ why }) => why))).toEqual([['gap: 1', 'gap: 3'], ['lost: 2']]);
+  });
+});
+
+describe('the answers to a halt', () => {
+  const halted = (why: string, more: Partial<PartitionRow> = {}) => row('t', 4, { state: 'halted', why, ...more });
+
+  test.each([
+    ['records are gone', halted('lost: offsets 10 to 11', { logStart: '12' }), ['accept-loss', 'resume']],
+    [
+      'records are gone, as far as was said',
+      halted('lost: offsets 10 to 11', { logStart: null }),
+      ['accept-loss', 'resume'],
+    ],
+    ['they are there again', halted('lost: offsets 10 to 11', { logStart: '10' }), ['resume']],
+    ['a gap, and records are gone', halted('gap: twice', { logStart: '12' }), ['accept-loss', 'resume']],
+    ['a gap', halted('gap: twice'), ['resume']],
+    ['another log', halted('truncated: the log ends at 3'), ['set-position', 'resume']],
+    ['another cluster', halted('cluster: k0', { logStart: '12' }), ['set-position', 'resume']],
+    ['something else', halted('defect X'), ['resume']],
+    ['nobody said why', row('t', 0, { state: 'halted' }), ['resume']],
+  ])('%s', (_, row, answers) => {
+    expect(answersTo(row)).toEqual(answers);
+  });
+
+  test('by the command line: as it can be typed, but for the reason', () => {
+    const of = { topic: "it's", partition: 4, logStart: '12' };
+    expect(commandOf('resume', of)).toBe(`npx user-lifecycle partitions resume 'it'\\''s' 4 --reason '…'`);
+    expect(commandOf('accept-loss', { ...of, topic: 't' })).toBe(
+      "npx user-lifecycle partitions accept-loss t 4 --reason '…'",
+    );
+    expect(commandOf('set-position', { ...of, topic: 't' })).toBe(
+      "npx user-lifecycle partitions set-position t 4 12 --new-log --reason '…'",
+    );
+    expect(commandOf('set-position', { ...of, topic: 't' }, { to: '15', newLog: false })).toBe(
+      "npx user-lifecycle partitions set-position t 4 15 --reason '…'",
+    );
+  });
+
+  test('in words: to the offset, and as another log where it is one', () => {
+    const moved = { topic: 't', partition: 4, generation: 0, position: '41', dryRun: true };
+    const from = { generation: 0, position: '19' };
+    expect(moveInWords({ ...moved, from, lost: { first: '19', last: '40', offsets: '22' } })).toBe(
+      'It would go on at 41; it stopped at 19. Lost: 22 offsets, 19 to 40.',
+    );
+    expect(moveInWords({ ...moved, from, lost: { first: '19', last: '19', offsets: '1' } })).toContain(
+      '1 offset, 19 to 19',
+    );
+    expect(moveInWords({ ...moved, generation: 1, position: '0', from, lost: null })).toBe(
+      'It would go on at 0, as another log (generation 1); it stopped at 19. Nothing is lost.',
+    );
+  });
+
+  test('an offset is a number that the server takes', () => {
+    expect(['0', '7', '999999999999999999'].every(isOffset)).toBe(true);
+    expect(['', '-1', '1.5', '07', ' 7', '1e3', '9999999999999999999'].some(isOffset)).toBe(false);
   });
 });

@@ -16,7 +16,16 @@ function setup() {
 }
 const row = (partition: number, position: string): PartitionRow => ({
   ...{ topic: 'user-events', partition, generation: 0, owner: null, position, committed: null, high: null, lag: null },
-  ...{ lagSeconds: null, rate: null, state: 'running', why: null, savedAt: null, unkeyed: null, records: null },
+  ...{
+    logStart: null,
+    lagSeconds: null,
+    rate: null,
+    state: 'running',
+    why: null,
+    savedAt: null,
+    unkeyed: null,
+    records: null,
+  },
 });
 const sample = (n: number): Sample => ({
   ...{ at: new Date(AT_MS + n * 5_000).toISOString(), seconds: 5, records: n, outcomes: {}, lag: null },
@@ -61,6 +70,16 @@ describe('what changed', () => {
     board.addSample(sample(500));
     expect(since(seq)).toEqual([{ channel: 'series', data: { at: sample(500).at, series: [sample(500)] } }]);
     expect(since(board.seq)).toEqual([]);
+  });
+
+  test('of everything: all samples, or the newest of them that were asked for', () => {
+    const { board } = setup();
+    for (let n = 0; n < 5; n++) board.addSample(sample(n));
+    const said = (samples?: number) => board.stats(samples).series.map(({ records }) => records);
+    expect(said()).toEqual([0, 1, 2, 3, 4]);
+    expect(said(2)).toEqual([3, 4]);
+    expect(said(0)).toEqual([]);
+    expect(said(200)).toEqual([0, 1, 2, 3, 4]);
   });
 
   test('only of the channels that were asked for', () => {

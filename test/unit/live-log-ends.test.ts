@@ -9,7 +9,7 @@ function setup() {
   const ends = createEnds(() => world.now);
   /** A look, and then `seconds` pass. */
   const look = (logEnd: bigint, seconds = 10) => {
-    ends.saw([{ ...PLACE, logEnd, committed: logEnd - 1n }], world.now);
+    ends.saw([{ ...PLACE, logStart: 0n, logEnd, committed: logEnd - 1n }], world.now);
     world.now += seconds * SECOND;
   };
   return { world, ends, look };
@@ -21,8 +21,18 @@ describe('how far a partition of another process is behind', () => {
     expect(ends.of(PLACE, 5n)).toBeUndefined();
     look(7n);
     expect(ends.of({ ...PLACE, partition: 4 }, 5n)).toBeUndefined();
-    expect(ends.of(PLACE, 7n)).toEqual({ end: 7n, committed: 6n, seconds: 0 });
+    expect(ends.of(PLACE, 7n)).toEqual({ start: 0n, end: 7n, committed: 6n, seconds: 0 });
     expect(ends.of(PLACE, 9n)?.seconds).toBe(0); // saved since the look
+  });
+
+  test('a log that became shorter is another one: what was seen of the first says nothing of it', () => {
+    const { ends, look } = setup();
+    look(100n);
+    expect(ends.of(PLACE, 100n)?.seconds).toBe(0);
+    look(3n);
+    expect(ends.of(PLACE, 1n)).toMatchObject({ end: 3n, seconds: null });
+    look(5n);
+    expect(ends.of(PLACE, 3n)?.seconds).toBe(20);
   });
 
   test('seconds: since the newest look whose end it has reached; before it has reached one, unknown', () => {

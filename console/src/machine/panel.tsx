@@ -6,7 +6,7 @@ import type { HistoryItem, MachineView, RecentOf, UserItem } from '../../../src/
 import { useAnswer } from '../api.ts';
 import { count, rate } from '../format.ts';
 import { Icon } from '../icons.tsx';
-import { counts, flow, transitions as totals } from '../live.ts';
+import { counts, flow, latestFlow, transitions as totals } from '../live.ts';
 import {
   Empty,
   Facts,
@@ -23,16 +23,21 @@ import {
 import { hrefOf, path, setQuery } from '../router.ts';
 import type { Selection } from './drawing.tsx';
 import { leads, type Transition, throughOf } from './flows.ts';
+import { UsersLine } from './sparkline.tsx';
+import { type Stretch, shorterThan, stretchInWords, useFlowOf } from './stretch.ts';
 
 const MOST = 20;
 
 export function SelectionPanel({
   view,
   selected: { state, transition },
+  stretch,
   onClose,
 }: {
   view: MachineView;
   selected: Selection;
+  /** Over how long the flow is that is looked at. */
+  stretch: Stretch;
   onClose: () => void;
 }) {
   const heading = useRef<HTMLHeadingElement>(null);
@@ -63,10 +68,10 @@ export function SelectionPanel({
         found === undefined ? (
           <Empty title="This machine has no such transition">It may be one of another version.</Empty>
         ) : (
-          <OfTransition key={transition} view={view} transition={found} />
+          <OfTransition key={transition} view={view} transition={found} stretch={stretch} />
         )
       ) : view.states.some(({ id }) => id === state) ? (
-        <OfState key={state} view={view} state={state as string} />
+        <OfState key={state} view={view} state={state as string} stretch={stretch} />
       ) : (
         <Empty title="This machine has no such state" />
       )}
@@ -74,7 +79,7 @@ export function SelectionPanel({
   );
 }
 
-function OfState({ view, state }: { view: MachineView; state: string }) {
+function OfState({ view, state, stretch }: { view: MachineView; state: string; stretch: Stretch }) {
   const users = useAnswer<RecentOf<UserItem>>('recent/users', { state, limit: MOST });
   const through = throughOf(view, state, flow.value?.edges);
   const out = view.transitions.filter(({ source }) => source === state);
@@ -88,6 +93,10 @@ function OfState({ view, state }: { view: MachineView; state: string }) {
           ['Out', rate(through.out)],
         ]}
       />
+      <p class="muted small">In and out: of the last {shorterThan(stretch, flow.value) ?? stretchInWords(stretch)}</p>
+      <Section title="Users, last 15 min">
+        <UsersLine state={state} />
+      </Section>
       <Section title="Leads to">
         <Ways
           transitions={out.filter(({ changes }) => changes)}
@@ -164,8 +173,9 @@ function Ways({
   );
 }
 
-function OfTransition({ view, transition }: { view: MachineView; transition: Transition }) {
+function OfTransition({ view, transition, stretch }: { view: MachineView; transition: Transition; stretch: Stretch }) {
   const { id, source, target, guard, actions, changes } = transition;
+  const rates = useRates(transition, stretch);
   const events = useAnswer<RecentOf<HistoryItem>>('recent/events', { transition: id, limit: MOST });
   const together = drawnWith(view, id);
   const hasOthers = view.transitions.some(
@@ -179,9 +189,10 @@ function OfTransition({ view, transition }: { view: MachineView; transition: Tra
       </p>
       <Facts
         facts={[
-          changes
-            ? ['Now', <strong class="number">{rate(flow.value ? (flow.value.edges[id] ?? 0) : undefined)}</strong>]
-            : undefined,
+          ...rates.map(
+            ({ time, perSecond }) =>
+              [time, <strong class="number">{rate(perSecond)}</strong>] as [string, ComponentChildren],
+          ),
           changes ? ['In all', totals.value ? count(totals.value[id] ?? 0) : '–'] : undefined,
           ['If', guard ?? (hasOthers ? 'no other fits' : 'always')],
           ['Does', actions.length > 0 ? actions.join(', ') : changes ? 'moves only' : 'nothing: skipped'],
@@ -246,6 +257,28 @@ function OfTransition({ view, transition }: { view: MachineView; transition: Tra
       </Section>
     </>
   );
+}
+
+/** How often it is taken: now, of the last 1 and 15 min, and of what is looked at. What is not known yet is left out, and what is no
+ *  longer than the one before, since the service is not that old; what changes nothing is in no tally. */
+function useRates({ id, changes }: Transition, stretch: Stretch): { time: string; perSecond: number | undefined }[] {
+  const minute = useFlowOf(changes ? 60 : 10);
+  const longest = useFlowOf(changes ? 900 : 10);
+  if (!changes) return [];
+  const flows = [
+    [10, latestFlow.value],
+    [60, minute.value],
+    [300, stretch === 300 ? flow.value : undefined],
+    [900, longest.value],
+  ] as const;
+  let known = 10;
+  return flows.flatMap(([of, flow]) => {
+    const perSecond = flow && (flow.edges[id] ?? 0);
+    if (of === 10) return [{ time: 'Now', perSecond }];
+    if (flow === undefined || flow.window <= 1.1 * known) return [];
+    known = flow.window;
+    return [{ time: `Last ${shorterThan(of, flow) ?? stretchInWords(of)}`, perSecond }];
+  });
 }
 
 /** The transitions of the line in the drawing that stands for this one. */

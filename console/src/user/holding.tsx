@@ -1,10 +1,10 @@
 // holding.tsx — an operator's pause on one user: its events wait, in order, until it is released.
 import { useState } from 'preact/hooks';
 import type { HoldRow, UserView } from '../../../src/api/contract.ts';
-import { post, remove } from '../api.ts';
+import { post } from '../api.ts';
 import { many } from '../format.ts';
 import { Act, Confirm, Note, Since, say } from '../parts.ts';
-import { path } from '../router.ts';
+import { ReleaseDialog } from '../views/release.tsx';
 
 type HoldingProps = { userId: string; view: UserView; onDone: () => void };
 
@@ -40,17 +40,17 @@ export function HoldButton({ userId, view, onDone }: HoldingProps) {
   );
 }
 
-export function HoldNotes({ userId, view, onDone }: HoldingProps) {
+export function HoldNotes({ view, onDone }: HoldingProps) {
   return (
     <>
       {view.holds.map((hold) => (
-        <HoldNote key={hold.kind} userId={userId} hold={hold} onDone={onDone} />
+        <HoldNote key={hold.kind} hold={hold} onDone={onDone} />
       ))}
     </>
   );
 }
 
-function HoldNote({ userId, hold, onDone }: { userId: string; hold: HoldRow; onDone: () => void }) {
+function HoldNote({ hold, onDone }: { hold: HoldRow; onDone: () => void }) {
   const [isAsking, ask] = useState(false);
   const what = hold.kind === 'user' ? 'It is on hold' : `Its customer ${hold.id} is on hold`;
   return (
@@ -67,24 +67,7 @@ function HoldNote({ userId, hold, onDone }: { userId: string; hold: HoldRow; onD
           </Act>
         )}
       </div>
-      {isAsking && (
-        <Confirm
-          title="Release this user"
-          scope={
-            <>
-              What waits for <span class="mono">{userId}</span> ({many(hold.waiting, 'event')}) goes through the machine
-              now, in its order.
-            </>
-          }
-          act="Release"
-          onClose={() => ask(false)}
-          onConfirm={async () => {
-            await remove(path`holds/${hold.kind}/${hold.id}`);
-            say('Released: what waited goes on');
-            onDone();
-          }}
-        />
-      )}
+      {isAsking && <ReleaseDialog hold={hold} onClose={() => ask(false)} onDone={onDone} />}
     </Note>
   );
 }

@@ -3,7 +3,14 @@
 // Owns:          sentences. Does not own: what an act does (the server), how it is asked for (acts.tsx).
 //
 // Y1  A sentence never says more than is known: where fewer were tried than fit, or sums end at a limit, it says so.
-import type { AuditItem, DeadLetterFilter, JobRow, Preview, WaitingFilter } from '../../../src/api/contract.ts';
+import type {
+  AuditItem,
+  DeadLetterFilter,
+  JobRow,
+  Preview,
+  ReleasePreview,
+  WaitingFilter,
+} from '../../../src/api/contract.ts';
 import { count, duration, many, rate } from '../format.ts';
 import { filterInWords, isEmpty } from './dead-letters-filter.ts';
 
@@ -106,6 +113,21 @@ export function othersInWords({ matched, others }: Preview): string | undefined 
   if (n === 0) return undefined;
   const parts = linesOf(others).map((line) => `${count(line.n)} ${line.outcome}`);
   return `${many(n, 'other event')} would go with ${matched === 1 ? 'it' : 'them'}: ${listed(parts)}.`;
+}
+
+const ENDS: Readonly<Record<string, readonly [one: string, several: string]>> = {
+  waiting: ['would wait on', 'would wait on'],
+  dead: ['would be a dead letter', 'would be dead letters'],
+};
+
+/** "27 events of 4 users wait: 21 would be applied, 4 would wait on and 2 would be dead letters." */
+export function releaseInWords({ matched, users, outcomes, note }: ReleasePreview): string {
+  if (matched === 0) return 'Nothing waits that it would let go.';
+  const lines = linesOf(outcomes).map(
+    ({ outcome, n, would }) => `${count(n)} ${ENDS[outcome]?.[n === 1 ? 0 : 1] ?? would}`,
+  );
+  const tried = note === null ? '' : ', as far as was tried';
+  return `${many(matched, 'event')} of ${many(users, 'user')} ${matched === 1 ? 'waits' : 'wait'}${tried}: ${listed(lines)}.`;
 }
 
 /** Forcing is for those that would be stale. */

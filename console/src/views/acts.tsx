@@ -240,7 +240,7 @@ function Rehearsed({ preview, kind }: { preview: Preview; kind: ActKind }) {
 
 type Item = Preview['items'][number];
 
-function EachOf({ items, kind }: { items: readonly Item[]; kind: ActKind }) {
+export function EachOf({ items, kind }: { items: readonly Item[]; kind: ActKind }) {
   return (
     <Table
       caption="What would become of each"

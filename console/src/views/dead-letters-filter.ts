@@ -12,6 +12,9 @@ import { moment } from '../format.ts';
 export const STATUSES = ['open', 'redriving', 'resolved', 'discarded', 'all'] as const;
 export const WAITS_FOR = ['customer', 'user', 'dead-letter', 'hold', 'order', 'machine'] as const;
 
+/** In the place of an event's type: the dead letters of which it is not known, as the API says it. */
+export const NO_TYPE = 'none';
+
 const OF_DEAD_LETTERS = ['code', 'type', 'customer', 'user', 'topic', 'before'] as const;
 const OF_WAITING = ['reason', 'type', 'customer', 'user', 'topic', 'before'] as const;
 
@@ -56,7 +59,7 @@ export function whyNoAct({ status }: DeadLettersAsked): string | undefined {
 const SAID: Readonly<Record<string, (value: string) => string>> = {
   code: (value) => `the code is ${value}`,
   reason: (value) => `they wait for: ${value}`,
-  type: (value) => `the event is ${value}`,
+  type: (value) => `the event is ${value === NO_TYPE ? 'not known' : value}`,
   customer: (value) => `the customer is ${value}`,
   user: (value) => `the user is ${value}`,
   topic: (value) => `the topic is ${value}`,

@@ -42,14 +42,16 @@ export function Tabs({ at }: { at: 'dead-letters' | 'waiting' }) {
   );
 }
 
-/** The fields that both lists are narrowed by. `before`: as the address says it. */
-export function commonFields(before: string | undefined, beforeLabel: string): Field[] {
+type Option = string | { value: string; label: string };
+
+/** The fields that both lists are narrowed by. `before`: as the address says it. `types`: of events. */
+export function commonFields(before: string | undefined, beforeLabel: string, types: readonly Option[]): Field[] {
   const minute = Math.floor(now.value / 60_000) * 60_000;
   const ages = AGES.map(([name, ms]) => ({ value: beforeOf(ms, minute), label: `over ${name} ago` }));
   const isChosen = before === undefined || ages.some(({ value }) => value === before);
   const topics = [...new Set(lag.value?.map(({ topic }) => topic))].sort();
   return [
-    { name: 'type', label: 'Event', kind: 'choice', options: EVENT_TYPES },
+    { name: 'type', label: 'Event', kind: 'choice', options: types },
     { name: 'user', label: 'User', kind: 'text', placeholder: 'auth0|…' },
     { name: 'customer', label: 'Customer', kind: 'text', placeholder: 'customer id' },
     { name: 'topic', label: 'Topic', kind: 'choice', options: topics },

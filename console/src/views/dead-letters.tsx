@@ -6,7 +6,7 @@
 // L2  What is new while one looks is said, and not put between rows that somebody reads.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { DeadLetterGroup, DeadLetterItem } from '../../../src/api/contract.ts';
-import { type Pages, useAnswer, usePages } from '../api.ts';
+import { type Pages, urlOf, useAnswer, usePages } from '../api.ts';
 import { count, many, upTo } from '../format.ts';
 import { Icon } from '../icons.tsx';
 import { dead, deadTotal } from '../live.ts';
@@ -30,6 +30,7 @@ import {
   WhyNot,
 } from '../parts.ts';
 import { hrefOf, path, searchOf, setQuery, type ViewProps } from '../router.ts';
+import { session, whyNotOperator } from '../session.ts';
 import { type ActAsked, ActDialog } from './acts.tsx';
 import { chosenInWords } from './acts-words.ts';
 import { DeadLetterDetail } from './dead-letters-detail.tsx';
@@ -40,10 +41,11 @@ import {
   exportCommand,
   filtersInWords,
   isEmpty,
+  NO_TYPE,
   STATUSES,
   whyNoAct,
 } from './dead-letters-filter.ts';
-import { commonFields, Split, Tabs } from './dead-letters-parts.tsx';
+import { commonFields, EVENT_TYPES, Split, Tabs } from './dead-letters-parts.tsx';
 import { Fold } from './fold.tsx';
 import './views.css';
 import './dead-letters.css';
@@ -141,7 +143,7 @@ function fieldsOf(asked: DeadLettersAsked, groups: readonly DeadLetterGroup[]): 
   const codes = [...new Set([...Object.keys(dead.value ?? {}), ...groups.map(({ code }) => code)])].sort();
   return [
     { name: 'code', label: 'Code', kind: 'choice', options: codes },
-    ...commonFields(asked.before, 'Failed'),
+    ...commonFields(asked.before, 'Failed', [...EVENT_TYPES, { value: NO_TYPE, label: 'not known' }]),
     { name: 'status', label: 'Status', kind: 'choice', any: 'not settled', options: STATUSES },
   ];
 }
@@ -271,14 +273,13 @@ function Groups({ groups: { value, problem, isLoading, again }, asked, onAct }: 
   if (problem) return <Problem problem={problem} again={again} />;
   if (value === undefined) return <Loading what="Loading groups" />;
   if (value.items.length === 0) return <None asked={asked} />;
-  const ofCode = (code: string) => value.items.filter((group) => group.code === code).length;
   return (
     <Table
       caption="Dead letters, by code and event"
       rows={value.items}
       isBusy={isLoading}
       keyOf={({ code, type }) => `${code} ${type}`}
-      toOf={({ code, type }) => `/dead-letters${searchOf({ ...asked, view: 'list', code, type: type ?? undefined })}`}
+      toOf={({ code, type }) => `/dead-letters${searchOf({ ...asked, view: 'list', code, type: type ?? NO_TYPE })}`}
       columns={[
         {
           head: 'Code',
@@ -320,16 +321,8 @@ function Groups({ groups: { value, problem, isLoading, again }, asked, onAct }: 
           kind: 'tight',
           isHeadHidden: true,
           cell: (group) => {
-            const whyNot =
-              whyNoAct(asked) ??
-              (group.type === null && ofCode(group.code) > 1
-                ? 'Those without an event can not be told apart by a filter: choose them in the list.'
-                : undefined);
-            const filter = {
-              ...actFilter(asked),
-              code: group.code,
-              ...(group.type === null ? {} : { type: group.type }),
-            };
+            const whyNot = whyNoAct(asked);
+            const filter = { ...actFilter(asked), code: group.code, type: group.type ?? NO_TYPE };
             return (
               <span class="acts">
                 <Act
@@ -501,7 +494,7 @@ export function Marks({ status, blocks, edited }: Pick<DeadLetterItem, 'status' 
 
 // ---- export -----------------------------------------------------------------------------------------------------------------
 
-/** What they hold is personal data, and may be gigabytes: it goes from the database to a file, not through a page. */
+/** They may be gigabytes: a link, so that the browser writes what comes to its file, and nothing of it stands in the page. */
 function ExportDialog({
   asked,
   matching,
@@ -517,14 +510,20 @@ function ExportDialog({
       title="Export as lines of JSON"
       onClose={onClose}
       foot={
-        <button type="button" class="button" onClick={onClose}>
-          Close
-        </button>
+        <>
+          <button type="button" class="button" onClick={onClose}>
+            Close
+          </button>
+          <Download asked={asked} />
+        </>
       }
     >
       <p>
-        This command writes {chosenInWords({ filter: asked }, 'redrive', matching)} to a file: a line for each, with the
-        record as it was received. It runs where the service’s settings are, and stands in the audit.
+        A download takes {chosenInWords({ filter: asked }, 'redrive', matching)}: a line for each, with the record as it
+        was received. It stands in the audit, with how many lines left.
+      </p>
+      <p>
+        This command writes the same to a file. It runs where the service’s settings are, and stands in the audit too.
       </p>
       <div class="command-line">
         <pre class="command">
@@ -537,5 +536,24 @@ function ExportDialog({
         topic.
       </p>
     </Dialog>
+  );
+}
+
+function Download({ asked }: { asked: DeadLettersAsked }) {
+  const whyNot =
+    whyNotOperator.value ??
+    (session.value?.mayReveal
+      ? undefined
+      : 'It needs the permission to see personal data (AUTH_PAYLOADS), which you do not have.');
+  if (whyNot !== undefined)
+    return (
+      <button type="button" class="button primary" aria-disabled="true" title={whyNot}>
+        <Icon name="download" size={14} /> Download<span class="sr">: {whyNot}</span>
+      </button>
+    );
+  return (
+    <a class="button primary" href={urlOf('dead-letters/export', asked)} download>
+      <Icon name="download" size={14} /> Download
+    </a>
   );
 }

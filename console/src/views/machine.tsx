@@ -1,7 +1,8 @@
 // machine.tsx — the start page: the machine with how many users are in each state and what passes along each edge, now.
 //
-// Owns:          what is selected (in the address: ?state=, ?transition=, ?user=), keys, the table twin. Does not own: the drawing
-//                (machine/drawing.tsx), what is said about the selection (machine/panel.tsx).
+// Owns:          what is selected and over how long the flow is (in the address: ?state=, ?transition=, ?user=, ?window=), keys, the
+//                table twin. Does not own: the drawing (machine/drawing.tsx), what is said about the selection
+//                (machine/panel.tsx), the flow of a longer stretch (machine/stretch.ts).
 import { useComputed } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Geometry, HistoryItem, MachineView, Page as PageOf, UserView } from '../../../src/api/contract.ts';
@@ -15,9 +16,11 @@ import { leads, throughOf } from '../machine/flows.ts';
 import { askMachine, machine, machineProblem, needMachine } from '../machine/machine.ts';
 import { SelectionPanel } from '../machine/panel.tsx';
 import { pathOf } from '../machine/path.ts';
+import { STRETCHES, type Stretch, shorterThan, stretchInWords, useChosenStretch } from '../machine/stretch.ts';
 import { Choice, FindUser, Id, Loading, Note, Page, Panel, Problem, Since, StateBadge, Table } from '../parts.ts';
-import { hrefOf, path, setQuery, type ViewProps } from '../router.ts';
+import { hrefOf, path, searchOf, setQuery, type ViewProps } from '../router.ts';
 import './machine.css';
+import '../machine/stretch.css';
 
 export default function MachinePage({ query }: ViewProps) {
   useEffect(needMachine, []);
@@ -26,6 +29,7 @@ export default function MachinePage({ query }: ViewProps) {
   const isTable = query.show === 'table';
   useKeys(isTable, find);
   const [direction, choose] = useDirection(query.direction);
+  const stretch = useChosenStretch(query.window);
   const sub = view && (
     <>
       <span>
@@ -40,6 +44,7 @@ export default function MachinePage({ query }: ViewProps) {
         onFind={(user) => setQuery({ user, state: undefined, transition: undefined }, { push: true })}
         inputRef={find}
       />
+      <StretchChoice stretch={stretch} />
       <Choice
         label="Show as"
         value={isTable ? 'table' : 'graph'}
@@ -89,7 +94,7 @@ export default function MachinePage({ query }: ViewProps) {
           <Loading lines={1} what="Loading the machine" />
         </div>
       ) : (
-        <Board view={view} direction={direction} isTable={isTable} query={query} />
+        <Board view={view} direction={direction} isTable={isTable} stretch={stretch} query={query} />
       )}
       <Summary />
     </Page>
@@ -100,11 +105,13 @@ function Board({
   view,
   direction,
   isTable,
+  stretch,
   query,
 }: {
   view: MachineView;
   direction: Geometry['direction'];
   isTable: boolean;
+  stretch: Stretch;
   query: ViewProps['query'];
 }) {
   const selected: Selection = { state: query.state, transition: query.transition };
@@ -118,7 +125,7 @@ function Board({
   return (
     <div class="machine-board" data-open={isOpen}>
       {isTable ? (
-        <Twin view={view} />
+        <Twin view={view} stretch={stretch} />
       ) : (
         <div class="stack">
           <div class="canvas">
@@ -142,6 +149,7 @@ function Board({
         <SelectionPanel
           view={view}
           selected={selected}
+          stretch={stretch}
           onClose={() => setQuery({ state: undefined, transition: undefined })}
         />
       )}
@@ -177,6 +185,28 @@ function useDirection(chosen: string | undefined): [Geometry['direction'], (dire
   const fitting = useFitting();
   const direction = chosen === 'LR' || chosen === 'TB' ? chosen : fitting;
   return [direction, (direction) => setQuery({ direction: direction === fitting ? undefined : direction })];
+}
+
+/** Over how long the flow is that is drawn; and over how long it truly is, while the service is not that old. */
+function StretchChoice({ stretch }: { stretch: Stretch }) {
+  const shorter = useComputed(() => shorterThan(stretch, flow.value));
+  return (
+    <div class="stretch">
+      <label for="stretch">Flow of the last</label>
+      <select
+        id="stretch"
+        value={stretch}
+        onChange={({ currentTarget: { value } }) => setQuery({ window: value === '10' ? undefined : value })}
+      >
+        {STRETCHES.map((each) => (
+          <option key={each} value={each}>
+            {stretchInWords(each)}
+          </option>
+        ))}
+      </select>
+      {shorter.value && <span class="muted nowrap">of {shorter.value} so far</span>}
+    </div>
+  );
 }
 
 /** The whole in a line. */
@@ -303,17 +333,20 @@ function Chosen({ userId }: { userId: string }) {
 }
 
 /** The drawing's twin: everything it says, as two tables. */
-function Twin({ view }: { view: MachineView }) {
+function Twin({ view, stretch }: { view: MachineView; stretch: Stretch }) {
   const all = sumOf(counts.value);
   const edges = flow.value?.edges;
+  const time = shorterThan(stretch, flow.value) ?? stretchInWords(stretch);
+  const toOf = (selected: Selection) =>
+    `/${searchOf({ show: 'table', window: stretch === 10 ? undefined : stretch, ...selected })}`;
   return (
     <div class="stack live-value">
       <Panel title="States" isFlush>
         <Table
-          caption="States, how many users are in each, and how many come and go"
+          caption={`States, how many users are in each, and how many come and go: of the last ${time}`}
           rows={view.states.filter(({ kind }) => kind !== 'initial')}
           keyOf={({ id }) => id}
-          toOf={({ id }) => `/?show=table&state=${encodeURIComponent(id)}`}
+          toOf={({ id }) => toOf({ state: id })}
           columns={[
             { head: 'State', cell: ({ id }) => <StateBadge state={id} /> },
             { head: 'Users', kind: 'number', cell: ({ id }) => (counts.value ? count(counts.value[id] ?? 0) : '–') },
@@ -330,10 +363,10 @@ function Twin({ view }: { view: MachineView }) {
       </Panel>
       <Panel title="Transitions" isFlush>
         <Table
-          caption="Transitions, how often each is taken"
+          caption={`Transitions, how often each is taken: of the last ${time}, and in all`}
           rows={view.transitions}
           keyOf={({ id }) => id}
-          toOf={({ id }) => `/?show=table&transition=${encodeURIComponent(id)}`}
+          toOf={({ id }) => toOf({ transition: id })}
           isDim={({ changes }) => !changes}
           columns={[
             { head: 'Event', cell: ({ event }) => <span class="mono">{event}</span> },
@@ -349,7 +382,7 @@ function Twin({ view }: { view: MachineView }) {
                 ),
             },
             {
-              head: 'Now',
+              head: stretch === 10 ? 'Now' : `Last ${time}`,
               kind: 'number',
               cell: ({ id, changes }) => (changes ? rate(edges && (edges[id] ?? 0)) : ''),
             },

@@ -1,7 +1,7 @@
 // operations.tsx — what operators did and do: holds, jobs, and the audit.
 import { useState } from 'preact/hooks';
 import type { AuditItem, HoldRow, JobRow } from '../../../src/api/contract.ts';
-import { post, problemFor, remove, useAnswer, usePages } from '../api.ts';
+import { post, problemFor, useAnswer, usePages } from '../api.ts';
 import { count, upTo } from '../format.ts';
 import { Icon } from '../icons.tsx';
 import { holds as liveHolds, jobs as liveJobs } from '../live.ts';
@@ -33,11 +33,9 @@ import { isOperator } from '../session.ts';
 import { CancelJob, JobProgress, JobState } from './acts.tsx';
 import { inWords, isQuiet, jobInWords, jobTitle, resultInWords } from './acts-words.ts';
 import { visible } from './dead-letters-text.ts';
+import { MOST_COUNTED, ReleaseDialog } from './release.tsx';
 import './views.css';
 import './operations.css';
-
-/** As many waiting events of a hold are counted. */
-const MOST_COUNTED = 1_000;
 
 export default function OperationsView({ query }: ViewProps) {
   return (
@@ -181,34 +179,6 @@ function NewHoldDialog({ onClose, onDone }: { onClose: () => void; onDone: () =>
   );
 }
 
-function ReleaseDialog({ hold, onClose, onDone }: { hold: HoldRow; onClose: () => void; onDone: () => void }) {
-  const n = hold.waiting;
-  return (
-    <Confirm
-      title={`Release ${hold.kind} ${hold.id}`}
-      scope={
-        n === 0
-          ? 'Nothing waits because of it.'
-          : `${n === null ? 'What waits' : `${upTo(n, MOST_COUNTED)} waiting ${n === 1 ? 'event' : 'events'}`} would go on, each in its user’s order, in the background.`
-      }
-      act="Release 1 hold"
-      onConfirm={async () => {
-        await remove(path`holds/${hold.kind}/${hold.id}`);
-        say(`${hold.kind} ${hold.id} is released`);
-        onDone();
-      }}
-      onClose={onClose}
-    >
-      <p class="muted">
-        Held by {hold.byWhom} for <Since at={hold.since} />: <q>{visible(hold.reason)}</q>
-      </p>
-      <p class="muted">
-        What would become of each: <code>user-lifecycle release … --dry-run</code>.
-      </p>
-    </Confirm>
-  );
-}
-
 // ---- jobs -------------------------------------------------------------------------------------------------------------------
 
 function Jobs() {
@@ -322,6 +292,8 @@ const VERBS = [
   'hold',
   'release',
   'resume',
+  'accept-loss',
+  'set-position',
   'redrive',
   'discard',
   'edit',

@@ -1,8 +1,9 @@
 // partitions-sums.ts — partitions by topic and by owner, and the words about one. Pure.
 //
 // M1  A sum of which a part is unknown is unknown (null), never too small.
-import type { PartitionRow } from '../../../src/api/contract.ts';
+import type { Moved, PartitionRow } from '../../../src/api/contract.ts';
 import { count, duration, percent } from '../format.ts';
+import { shellWord } from './dead-letters-filter.ts';
 
 export type State = PartitionRow['state'];
 export type TopicSums = {
@@ -102,24 +103,23 @@ export function byOwner(rows: readonly PartitionRow[]): OwnerSums[] {
     .sort((a, b) => Number(a.owner === null) - Number(b.owner === null) || b.partitions - a.partitions);
 }
 
-/** What a halt's first word says, and what can be done about it (docs/operations.md, "A partition is halted"). `mayResume`: that
- *  going on is an answer, once that is done. */
+/** What a halt's first word says, and what can be done about it (docs/operations.md, "A partition is halted"). */
 const HALTS: Readonly<Record<string, readonly [happened: string, todo: string]>> = {
   gap: [
     'Twice running the log was fetched from beyond the saved position. Nothing was skipped.',
-    "Somebody moves the group's offsets, or the log lost what lies between. Find the tool that moves them, then resume; if records are lost, restore them first.",
+    "Somebody moves the group's offsets, or the log lost what lies between. Find the tool that moves them, then resume; if records are lost, restore them, or accept the loss.",
   ],
   lost: [
     'Records that were not read yet are not in the log any more.',
-    'Restore them, then resume. To accept the loss, the position is set to the start of the log by hand, and then it is resumed.',
+    'Restore them, then resume; or accept the loss: it goes on at the start of the log.',
   ],
   truncated: [
     'The log ends before the saved position: the topic was made anew, or truncated.',
-    'Restore the topic, then resume.',
+    'Restore the topic, then resume; or set the position in the log as it is now.',
   ],
   cluster: [
     'The position was saved for the log of another cluster.',
-    'Point KAFKA_BROKERS at the right cluster. Resuming here would halt it again.',
+    'Point KAFKA_BROKERS at the right cluster, then resume. Where this one is to be read from now on, set the position in it.',
   ],
   waiting: [
     'More events wait in all than WAITING_IN_TOTAL allows, and this batch would add some.',
@@ -132,11 +132,49 @@ const HALTS: Readonly<Record<string, readonly [happened: string, todo: string]>>
 };
 
 export function haltInWords(why: string | null): { happened: string; todo: string } {
-  const [happened, todo] = HALTS[/^[a-z]+/.exec(why ?? '')?.[0] ?? ''] ?? [
+  const [happened, todo] = HALTS[kindOf(why)] ?? [
     'It stopped because going on could lose or spoil something.',
     'See to the reason, then resume.',
   ];
   return { happened, todo };
+}
+
+function kindOf(why: string | null): string {
+  return /^[a-z]+/.exec(why ?? '')?.[0] ?? '';
+}
+
+/** What a person may decide about a halted partition. */
+export type Answer = 'resume' | 'accept-loss' | 'set-position';
+
+/** Those that fit, the likeliest first. */
+export function answersTo({ why, position, logStart }: PartitionRow): readonly Answer[] {
+  const kind = kindOf(why);
+  if (kind === 'truncated' || kind === 'cluster') return ['set-position', 'resume'];
+  const isLost = logStart === null ? kind === 'lost' : BigInt(logStart) > BigInt(position);
+  return isLost ? ['accept-loss', 'resume'] : ['resume'];
+}
+
+/** The same by the command line, with a reason to be filled in. */
+export function commandOf(
+  answer: Answer,
+  { topic, partition, logStart }: Pick<PartitionRow, 'topic' | 'partition' | 'logStart'>,
+  { to = logStart ?? '0', newLog = true }: { to?: string; newLog?: boolean } = {},
+): string {
+  const where = answer === 'set-position' ? ` ${shellWord(to)}${newLog ? ' --new-log' : ''}` : '';
+  return `npx user-lifecycle partitions ${answer} ${shellWord(topic)} ${partition}${where} --reason '…'`;
+}
+
+/** As the server takes one. */
+export function isOffset(text: string): boolean {
+  return /^(0|[1-9]\d{0,17})$/.test(text);
+}
+
+/** "It would go on at 41; it stopped at 19. Lost: 22 offsets, 19 to 40." */
+export function moveInWords({ from, generation, position, lost }: Moved): string {
+  const log = generation === from.generation ? '' : `, as another log (generation ${generation})`;
+  if (lost === null) return `It would go on at ${position}${log}; it stopped at ${from.position}. Nothing is lost.`;
+  const n = `${count(lost.offsets)} ${lost.offsets === '1' ? 'offset' : 'offsets'}`;
+  return `It would go on at ${position}${log}; it stopped at ${from.position}. Lost: ${n}, ${lost.first} to ${lost.last}.`;
 }
 
 /** Those that are halted, together where the same can be done about them. */

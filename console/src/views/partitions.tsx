@@ -1,21 +1,19 @@
-// partitions.tsx — how far each partition is, who has it, whether it runs; and letting a halted one go on.
+// partitions.tsx — how far each partition is, who has it, whether it runs; and the answers to a halt.
 //
-// Owns:          which rows are shown, in which order. Does not own: sums and words (partitions-sums.ts), the numbers (the stream).
+// Owns:          which rows are shown, in which order. Does not own: sums and words (partitions-sums.ts), the dialogs of an
+//                answer (partitions-move.tsx), the numbers (the stream).
 //
 // T1  Works with a thousand partitions: topics fold, a long one shows its first rows, and a row whose numbers stand still is not drawn
 //     again.
 import { useMemo, useState } from 'preact/hooks';
 import type { PartitionRow } from '../../../src/api/contract.ts';
-import { post, useAnswer } from '../api.ts';
+import { useAnswer } from '../api.ts';
 import { count, many, rate } from '../format.ts';
 import { Icon, type IconName } from '../icons.tsx';
 import { lag } from '../live.ts';
 import {
-  Act,
   Badge,
   Choice,
-  Confirm,
-  CopyButton,
   Empty,
   Filters,
   Id,
@@ -24,21 +22,21 @@ import {
   Page,
   Panel,
   Problem,
-  say,
   Table,
   Time,
   type Tone,
   WhyNot,
 } from '../parts.ts';
-import { currentQuery, hrefOf, path, setQuery, type ViewProps } from '../router.ts';
+import { currentQuery, hrefOf, setQuery, type ViewProps } from '../router.ts';
 import { Bar } from './bar.tsx';
-import { shellWord } from './dead-letters-filter.ts';
 import { visible } from './dead-letters-text.ts';
+import { AnswerDialog, type Answering, Answers, Cli, type OnAnswer } from './partitions-move.tsx';
 import {
+  answersTo,
   barOf,
   byOwner,
   byTopic,
-  haltInWords,
+  commandOf,
   halts,
   lagInWords,
   mostLag,
@@ -66,7 +64,7 @@ export default function PartitionsView({ query }: ViewProps) {
   // The stream's, else asked once: it may not be there yet.
   const asked = useAnswer<{ items: PartitionRow[] }>(lag.value === undefined ? 'partitions' : null);
   const all = lag.value ?? asked.value?.items;
-  const [resuming, setResuming] = useState<PartitionRow>();
+  const [answering, setAnswering] = useState<Answering>();
   return (
     <Page
       title="Partitions"
@@ -86,12 +84,12 @@ export default function PartitionsView({ query }: ViewProps) {
       ) : (
         <>
           <Summary rows={all} />
-          <Halted rows={all} onResume={setResuming} />
-          <Narrowed rows={all} query={query} onResume={setResuming} />
+          <Halted rows={all} onAnswer={setAnswering} />
+          <Narrowed rows={all} query={query} onAnswer={setAnswering} />
           <Owners rows={all} />
         </>
       )}
-      {resuming && <ResumeDialog row={resuming} onClose={() => setResuming(undefined)} />}
+      {answering && <AnswerDialog {...answering} onClose={() => setAnswering(undefined)} />}
     </Page>
   );
 }
@@ -139,7 +137,7 @@ function NumberOf({ name, value, note, tone }: { name: string; value: string; no
 const HALTS_SHOWN = 5;
 
 /** What needs a person stands above all else, with what to do: once for all that halted alike. */
-function Halted({ rows, onResume }: { rows: readonly PartitionRow[]; onResume: (row: PartitionRow) => void }) {
+function Halted({ rows, onAnswer }: { rows: readonly PartitionRow[]; onAnswer: OnAnswer }) {
   const kinds = halts(rows);
   if (kinds.length === 0) return null;
   return (
@@ -159,12 +157,9 @@ function Halted({ rows, onResume }: { rows: readonly PartitionRow[]; onResume: (
                 at <Id id={row.position} what="position" />
                 <span class="message">{visible(row.why ?? 'no reason was given')}</span>
                 <span class="acts">
-                  <Act onAct={() => onResume(row)} icon="play" isSmall>
-                    Resume…
-                  </Act>
-                  <code class="cli">{resumeCommand(row)}</code>
-                  <CopyButton text={resumeCommand(row)} what="command" />
+                  <Answers row={row} onAnswer={onAnswer} />
                 </span>
+                <Cli command={commandOf(answersTo(row)[0] ?? 'resume', row)} />
               </li>
             ))}
           </ul>
@@ -180,34 +175,6 @@ function Halted({ rows, onResume }: { rows: readonly PartitionRow[]; onResume: (
     </section>
   );
 }
-function resumeCommand({ topic, partition }: PartitionRow): string {
-  return `npx user-lifecycle partitions resume ${shellWord(topic)} ${partition} --reason '…'`;
-}
-
-function ResumeDialog({ row, onClose }: { row: PartitionRow; onClose: () => void }) {
-  const { happened, todo } = haltInWords(row.why);
-  return (
-    <Confirm
-      title={`Resume ${row.topic}/${row.partition}`}
-      scope={<>It goes on from position {row.position}, within 5 s, on whichever process has it. Nothing is skipped.</>}
-      act="Resume 1 partition"
-      reason="needed"
-      reasonLabel="What was done about it"
-      onConfirm={async (reason) => {
-        await post(path`partitions/${row.topic}/${row.partition}/resume`, { reason });
-        say(`${row.topic}/${row.partition} goes on`);
-      }}
-      onClose={onClose}
-    >
-      <Note tone="warn">
-        <p>{happened}</p>
-        <p class="message">{visible(row.why ?? '')}</p>
-        <p>{todo}</p>
-      </Note>
-    </Confirm>
-  );
-}
-
 // ---- the rows ---------------------------------------------------------------------------------------------------------------
 
 const SORTS: readonly { value: Sort; label: string }[] = [
@@ -219,11 +186,11 @@ const SORTS: readonly { value: Sort; label: string }[] = [
 function Narrowed({
   rows,
   query,
-  onResume,
+  onAnswer,
 }: {
   rows: readonly PartitionRow[];
   query: ViewProps['query'];
-  onResume: (row: PartitionRow) => void;
+  onAnswer: OnAnswer;
 }) {
   const { topic, owner, state, sort = 'place' } = query;
   const fits = rows.filter(
@@ -271,7 +238,7 @@ function Narrowed({
           sort={sort as Sort}
           most={most}
           isOpenAtFirst={!isMany || topics.length === 1 || sums.byState.halted + sums.byState.paused > 0}
-          onResume={onResume}
+          onAnswer={onAnswer}
         />
       ))}
     </>
@@ -283,10 +250,10 @@ type TopicProps = {
   sort: Sort;
   most: number;
   isOpenAtFirst: boolean;
-  onResume: (row: PartitionRow) => void;
+  onAnswer: OnAnswer;
 };
 
-function Topic({ sums, sort, most, isOpenAtFirst, onResume }: TopicProps) {
+function Topic({ sums, sort, most, isOpenAtFirst, onAnswer }: TopicProps) {
   const [isOpen, setOpen] = useState(isOpenAtFirst);
   const [isAll, setAll] = useState(false);
   const rows = sorted(sums.rows, sort);
@@ -333,7 +300,7 @@ function Topic({ sums, sort, most, isOpenAtFirst, onResume }: TopicProps) {
               </thead>
               <tbody>
                 {shown.map((row) => (
-                  <Row key={row.partition} row={row} most={most} onResume={onResume} />
+                  <Row key={row.partition} row={row} most={most} onAnswer={onAnswer} />
                 ))}
               </tbody>
             </table>
@@ -375,7 +342,7 @@ const HEADS = [
 ] as const;
 
 /** The stream keeps what did not change the same, so most rows are what they were (T1). */
-function Row({ row, most, onResume }: { row: PartitionRow; most: number; onResume: (row: PartitionRow) => void }) {
+function Row({ row, most, onAnswer }: { row: PartitionRow; most: number; onAnswer: OnAnswer }) {
   // A new largest lag makes all bars shorter; a step of the logarithm is enough to draw them again.
   const scale = Math.ceil(Math.log2(1 + most));
   return useMemo(() => {
@@ -389,7 +356,7 @@ function Row({ row, most, onResume }: { row: PartitionRow; most: number; onResum
           </span>
         )}
       </strong>,
-      <StateCell row={row} onResume={onResume} />,
+      <StateCell row={row} onAnswer={onAnswer} />,
       <LagCell row={row} most={2 ** scale - 1} />,
       count(row.position),
       count(row.committed),
@@ -427,7 +394,7 @@ function StateOf({ state, n }: { state: State; n?: number }) {
   );
 }
 
-function StateCell({ row, onResume }: { row: PartitionRow; onResume: (row: PartitionRow) => void }) {
+function StateCell({ row, onAnswer }: { row: PartitionRow; onAnswer: OnAnswer }) {
   if (row.state === 'running') return <StateOf state="running" />;
   return (
     <span class="state-cell">
@@ -439,9 +406,9 @@ function StateCell({ row, onResume }: { row: PartitionRow; onResume: (row: Parti
           <span class="why" title={row.why ?? undefined}>
             {visible(row.why ?? 'no reason was given')}
           </span>
-          <Act onAct={() => onResume(row)} isSmall icon="play">
-            Resume…
-          </Act>
+          <span class="acts">
+            <Answers row={row} onAnswer={onAnswer} />
+          </span>
         </>
       )}
     </span>

@@ -40,7 +40,7 @@ import { hrefOf, path, searchOf, setQuery, type ViewProps } from '../router.ts';
 import { type ActAsked, ActDialog } from './acts.tsx';
 import { Bar } from './bar.tsx';
 import { filtersInWords, isEmpty, WAITS_FOR, waitingAsked } from './dead-letters-filter.ts';
-import { commonFields, Detail, RecordContent, Split, Tabs } from './dead-letters-parts.tsx';
+import { commonFields, Detail, EVENT_TYPES, RecordContent, Split, Tabs } from './dead-letters-parts.tsx';
 import { Fold } from './fold.tsx';
 import './views.css';
 import './dead-letters.css';
@@ -152,7 +152,7 @@ export default function WaitingView({ params: { id }, query }: ViewProps) {
 
 function fieldsOf({ before }: WaitingFilter): Field[] {
   const options = WAITS_FOR.map((value) => ({ value, label: REASONS[value]?.says ?? value }));
-  return [{ name: 'reason', label: 'Waits', kind: 'choice', options }, ...commonFields(before, 'Since')];
+  return [{ name: 'reason', label: 'Waits', kind: 'choice', options }, ...commonFields(before, 'Since', EVENT_TYPES)];
 }
 
 // ---- groups and the list ------------------------------------------------------------------------------------------------------
