@@ -44,9 +44,14 @@ export function createServer({ host, port, basePath = '/', health, log, metrics,
     bodyLimit: 64 * 1024,
     routerOptions: { maxParamLength: 2_000 }, // 512 characters, percent-encoded
     rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath),
-    // A URL that can not be decoded.
+    // A URL that can not be decoded: no hook is asked.
     frameworkErrors: (_error, request, reply) =>
-      void sendProblem(request, reply, basePath, new Refused('invalid-request', 'The address can not be read.')),
+      void sendProblem(
+        request,
+        reply.headers(SAFE),
+        basePath,
+        new Refused('invalid-request', 'The address can not be read.'),
+      ),
   });
   app.decorateRequest('isUncertain', false);
   app.setValidatorCompiler(checked);

@@ -1,9 +1,9 @@
 // What one question may cost, and what an answer may give away.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { HistoryItem } from '../../src/api/contract.ts';
+import type { HistoryItem, WaitingItem } from '../../src/api/contract.ts';
 import { type Answer, ask, expectProblem, OWN } from '../support/api.ts';
 import { cloudEvent, nestRecord, rawRecord, statusChanged, userCreated } from '../support/records.ts';
-import { createWorld, type MemoryService, type World } from '../support/world.ts';
+import { createWorld, type MemoryService, until, type World } from '../support/world.ts';
 
 const VIEWER = 'a-viewer-token-of-24-signs';
 const OPERATOR = 'an-operator-token-of-26-s';
@@ -48,6 +48,13 @@ test('a list shows an event of more than 32 kB as too large, and is itself small
   }
 });
 
+test('the cursor of one user’s history is none of another’s', async () => {
+  const { nextCursor } = (await as(VIEWER, '/users/auth0%7Cu1/history?limit=1')).json as { nextCursor: string };
+  expect((await as(VIEWER, `/users/auth0%7Cu1/history?cursor=${nextCursor}`)).status).toBe(200);
+  const other = await as(VIEWER, `/users/auth0%7Cu2/history?cursor=${nextCursor}`);
+  expect(expectProblem(other, 'invalid-request', 400).detail).toMatch(/^The cursor is of another/);
+});
+
 test('what a guess could be tried on is shown to nobody but who may see the rest', async () => {
   world.log.append(nestRecord('USER_STATUS_CHANGED', statusChanged({ newStatus: 'SUSPENDED' })), rawRecord('{"email"'));
   await service.source.drain();
@@ -65,6 +72,29 @@ test('what a guess could be tried on is shown to nobody but who may see the rest
   expect((await as(OPERATOR, `/dead-letters/${id}?reveal=true`)).json).toMatchObject({
     sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
   });
+});
+
+test('nor is it of what waits, and of what was given up: their ids are made of their content too', async () => {
+  world.log.append(nestRecord('USER_STATUS_CHANGED', statusChanged({ userId: 'auth0|u7' })));
+  await service.source.drain();
+  const made = expect.stringMatching(/^[0-9a-f]{16}/);
+  const user = '/users/auth0%7Cu7';
+  const [waits] = ((await as(VIEWER, '/waiting?user=auth0%7Cu7')).json as { items: WaitingItem[] }).items;
+  expect(waits).toMatchObject({ dialect: 'nest', eventId: null });
+  const one = `/waiting/${waits?.id}`;
+  expect((await as(OPERATOR, one)).json).toMatchObject({ eventId: null });
+  expect((await as(OPERATOR, user)).json).toMatchObject({ waiting: [{ eventId: null }] });
+  expect((await as(OPERATOR, `${one}?reveal=true`)).json).toMatchObject({ eventId: made });
+  expect((await as(OPERATOR, `${user}?reveal=true`)).json).toMatchObject({ waiting: [{ eventId: made }] });
+
+  expect((await act('/waiting/discard', 'give-up', { ids: [waits?.id], reason: 'x' })).status).toBe(202);
+  const id = await until(async () => {
+    const [row] = await world.sql<{ id: number }[]>`select id::int from dead_letters where code = 'given-up'`;
+    expect(row).toBeDefined();
+    return row?.id;
+  });
+  expect((await as(OPERATOR, `/dead-letters/${id}`)).json).toMatchObject({ dialect: 'nest', eventId: null });
+  expect((await as(OPERATOR, `/dead-letters/${id}?reveal=true`)).json).toMatchObject({ eventId: made });
 });
 
 test('a moment that does not exist is refused', async () => {
@@ -96,8 +126,7 @@ const act = (path: string, key: string, body: object) =>
 test('where the answer to an act that was done could not be read, its key is not given back', async () => {
   const hold = () => act('/holds', 'once', { kind: 'user', id: 'auth0|u1', reason: 'look' });
   const first = await unread(hold);
-  expect(first.status).toBe(503);
-  expect(first.text).not.toContain('Nothing was changed');
+  expect(expectProblem(first, 'unavailable', 503).detail).toMatch(/^The act was done/);
   expect(await world.sql`select id from holds`).toEqual([{ id: 'auth0|u1' }]);
   expect((await hold()).text).toContain('`audit` says whether it was done');
 });

@@ -4,7 +4,15 @@ import { type Db, openDatabase } from '../../db/client.ts';
 import { decoder } from '../../src/decode.ts';
 import type { Draining } from '../../src/redrive.ts';
 import { previewDiscard, previewGivingUp, previewRedrive, runSettling, startRedrive } from '../../src/settle.ts';
-import { AT_MS, cloudEvent, customerCreated, statusChanged, userCreated } from '../support/records.ts';
+import {
+  type Arrival,
+  AT_MS,
+  cloudEvent,
+  customerCreated,
+  roleChanged,
+  statusChanged,
+  userCreated,
+} from '../support/records.ts';
 import { test, until, type World } from '../support/world.ts';
 
 const LARGE = 'x'.repeat(2_000);
@@ -154,6 +162,61 @@ describe('giving up what waits of users that do not exist yet is rehearsed', () 
     };
     const rehearsed = await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal });
     expect(rehearsed).toMatchObject({ matched: 1_000, interrupted: true });
+  });
+
+  test('and says no such thing where nobody waits for it any more, and nothing was left', async ({ world }) => {
+    await absent(world, 1, 300);
+    const stopping = new AbortController();
+    const own = draining(world);
+    const decode: typeof own.decode = (...record) => {
+      stopping.abort();
+      return own.decode(...record);
+    };
+    expect(await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal })).toEqual({
+      ...{ matched: 300, outcomes: { discarded: 300 }, others: {} },
+    });
+  });
+});
+
+describe('giving up what waits of a user whose hold has ended is rehearsed', () => {
+  /** Users on hold, so that all of these wait; then the hold ends, and nobody has let them go yet. */
+  async function letGo(world: World, ...events: Arrival[]) {
+    const { source, stop } = await world.service();
+    world.log.append(created('u0'));
+    await source.drain();
+    await world.sql`insert into holds (kind, id, reason, by_whom) values ('user', 'u0', 'x', 'ann'), ('user', 'u1', 'x', 'ann')`;
+    world.log.append(...events);
+    await source.drain();
+    await stop();
+    await world.sql`delete from holds`;
+  }
+
+  test('as it would be done: where it was interrupted, nothing goes that would be given up', async ({ world }) => {
+    await letGo(world, ...Array.from({ length: 1_200 }, (_, n) => moved('u1', n)), created('u1'));
+    const stopping = new AbortController();
+    const own = draining(world);
+    const decode: typeof own.decode = (...record) => {
+      stopping.abort();
+      return own.decode(...record);
+    };
+    expect(await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal })).toEqual({
+      ...{ matched: 1_000, outcomes: { discarded: 1_000 }, others: {}, more: true, interrupted: true },
+    });
+  });
+
+  test('up to 2,000 events, those given up and those that go then together', async ({ world }) => {
+    const roleOf = (n: number) => {
+      const timestamp = new Date(AT_MS + n * 60_000).toISOString();
+      return cloudEvent('USER_ROLE_CHANGED', roleChanged({ userId: 'u0', timestamp }), { id: `role ${n}` });
+    };
+    await letGo(
+      world,
+      ...Array.from({ length: 1_700 }, (_, n) => moved('u0', n)),
+      ...Array.from({ length: 600 }, (_, n) => roleOf(n)),
+    );
+    const rehearsed = await previewGivingUp(draining(world), { type: 'USER_STATUS_CHANGED' }, { who: 'ann' });
+    expect(rehearsed).toMatchObject({ matched: 1_700, outcomes: { discarded: 1_700 }, more: true });
+    expect(Object.values(rehearsed.others).reduce((sum, n) => sum + n, 0)).toBe(300);
   });
 });
 

@@ -2,8 +2,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 const keys: (string | undefined)[] = [];
+let sent: Record<string, string> = {};
 let answers: (() => Response)[] = [];
-const { post } = await (async () => {
+const { post, remove } = await (async () => {
   vi.stubGlobal('document', { querySelector: () => null, baseURI: 'http://127.0.0.1/' });
   vi.stubGlobal('location', new URL('http://127.0.0.1/'));
   return await import('../../console/src/api.ts');
@@ -14,6 +15,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal('fetch', async (_url: string, { headers }: { headers: Record<string, string> }) => {
     keys.push(headers['idempotency-key']);
+    sent = headers;
     const answer = answers.shift();
     if (answer === undefined) throw new TypeError('network');
     return answer();
@@ -64,4 +66,20 @@ describe('an act that is sent again', () => {
     await post('holds', { id: 'two' });
     expect(keys[1]).not.toBe(keys[0]);
   });
+
+  test('to another address, or as another act there: with another key', async () => {
+    answers = [unavailable, unavailable, ok];
+    await expect(post('jobs/1/cancel')).rejects.toThrow();
+    await expect(post('jobs/2/cancel')).rejects.toThrow();
+    await remove('jobs/1/cancel', {});
+    expect(new Set(keys).size).toBe(3);
+  });
+});
+
+test('an act carries the header that no page from elsewhere can send', async () => {
+  for (const act of [() => post('holds'), () => remove('holds/user/a')]) {
+    answers = [ok];
+    await act();
+    expect(sent['x-requested-with']).toBe('customer-service-console');
+  }
 });

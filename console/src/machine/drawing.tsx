@@ -212,8 +212,8 @@ function Label({ frame, edge, i }: { frame: Frame; edge: Edge; i: number }) {
       ))}
       {isLive && (
         <g class="rate" data-moves={moves}>
-          <rect x={rateLeft} y={label.y - 11} width={rateWidth} height={15} rx="7.5" />
-          <text x={rateMiddle} y={label.y + 0.3}>
+          <rect x={rateLeft} y={label.y - 13} width={rateWidth} height={15} rx="7.5" />
+          <text x={rateMiddle} y={label.y - 1.7}>
             {rateText}
           </text>
         </g>
