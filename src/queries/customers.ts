@@ -41,7 +41,7 @@ export async function countAround(db: Db, customerId: string): Promise<{ users: 
     select 1 from waiting where customer_id = ${customerId}
     union all
     select 1 from (select user_id, customer_id from waiting order by id desc limit ${sql.raw(String(MOST_LOOKED_AT))}) w
-      join users u using (user_id)
+     cross join lateral (select customer_id from users x where x.user_id = w.user_id limit 1) u
      where u.customer_id = ${customerId} and w.customer_id is distinct from ${customerId}`;
   const [row] = await db.execute<{ users: number; waiting: number }>(sql`
     select ${countUpTo(MOST_COUNTED, sql`select 1 from users where customer_id = ${customerId}`)} as users,

@@ -4,6 +4,9 @@
 //
 // There is no index by time: the latest rows are found at the ends of the partitions' logs, by the primary key, backwards. What a
 // drain moved into history lies where it came from, so it may be missed; `complete` says that nothing was.
+//
+// How many rows the tails have is known here and not to Postgres, which expects millions and would rather read all users: 8.5 s beside
+// 10 million of them. So the rows that belong to them are looked up one by one (`lateral … limit 1`), which takes 20 ms.
 import { type SQL, sql } from 'drizzle-orm';
 import type { Db } from '../../db/client.ts';
 import { allOf } from '../dead-letter-filter.ts';
@@ -105,7 +108,9 @@ export async function latestSteps(
       with tails as materialized (${tails()}),
            newest as (select t.topic, t.partition, t.generation, t."offset", t.recorded_at from tails t where ${where}
                        order by t.recorded_at desc, t."offset" desc limit ${limit}::int)
-      select ${shown(mostBytes)} from newest n join history h using (topic, partition, generation, "offset")
+      select ${shown(mostBytes)} from newest n
+       cross join lateral (select * from history x where x.topic = n.topic and x.partition = n.partition
+                              and x.generation = n.generation and x."offset" = n."offset" limit 1) h
        order by n.recorded_at desc, n."offset" desc`),
   ]);
   return { items: rows.map(inIso), ...facts };
@@ -118,7 +123,7 @@ export async function latestUsers(db: Db, state: string | undefined, limit: numb
     db.execute<UserListed>(sql`
       with tails as materialized (${tails()}),
            met as (select t.user_id, max(t.recorded_at) as at from tails t where t.user_id is not null group by t.user_id)
-      select ${LISTED} from met m join users u using (user_id)
+      select ${LISTED} from met m cross join lateral (select * from users x where x.user_id = m.user_id limit 1) u
        where ${state === undefined ? sql`true` : sql`u.state = ${state}`} order by m.at desc, u.user_id limit ${limit}::int`),
   ]);
   return { items: rows.map(listed), ...facts };

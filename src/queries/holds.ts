@@ -49,7 +49,8 @@ export async function readHoldsCounted(db: Db, { of, limit = MOST_HOLDS }: HoldF
            select user_id, customer_id from waiting
             where exists (select from held where kind = 'customer' and nth <= ${HOLDS_COUNTED}) order by id desc limit ${MOST_LOOKED_AT}),
          of_users as (select u.customer_id as id, count(*)::int as n
-                        from looked w join users u using (user_id) group by 1)
+                        from looked w cross join lateral (select customer_id from users x where x.user_id = w.user_id limit 1) u
+                       group by 1)
     select kind, held.id, reason, "byWhom", since,
            case when nth > ${HOLDS_COUNTED} then null
                 when kind = 'user' then ${countUpTo(MOST_COUNTED, sql`select 1 from waiting where user_id = held.id`)}
