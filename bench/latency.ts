@@ -4,15 +4,15 @@
 // (track_commit_timestamp), which it takes just before the write to the disk. The sender runs on the same machine.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Servers } from '../dev/servers.ts';
-import { connectProducer, type OutgoingRecord } from '../src/sources/kafka-client.ts';
+import { connectProducer } from '../src/sources/kafka-client.ts';
 import { evenLoad } from './even.ts';
 import { QUIET, setAndRestart, withService } from './service.ts';
+import { sendSteadily } from './steady.ts';
 
 export type Latency = { perSecond: number; events: number; p50Ms: number; p99Ms: number; maxMs: number };
 
 const PER_SECOND = 1_000;
 const SECONDS = 10;
-const TURN_MS = 10;
 /** Code and caches get warm meanwhile. */
 const LEFT_OUT = 2 * PER_SECOND;
 
@@ -28,20 +28,7 @@ export async function measureLatency(servers: Servers, partitions: number): Prom
       { brokers: [servers.settings.KAFKA_BROKERS as string], clientId: 'bench' },
       QUIET,
     );
-    let sent = 0;
-    const startMs = performance.now();
-    for (let isOver = false; !isOver; ) {
-      const due = Math.floor(((performance.now() - startMs) / 1_000) * PER_SECOND) - sent;
-      const records: OutgoingRecord[] = [];
-      while (records.length < due && !isOver) {
-        const next = load.next();
-        if (next.done) isOver = true;
-        else records.push(next.value);
-      }
-      if (records.length > 0) await producer.send(records);
-      sent += records.length;
-      await sleep(TURN_MS);
-    }
+    const sent = await sendSteadily(producer, load, PER_SECOND);
     await producer.close();
     for (;;) {
       service.assertAlive();

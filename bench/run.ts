@@ -7,7 +7,8 @@
 // To look closer: --profile <folder> (a .cpuprofile of each run: node bench/profile.ts <file>), --sql (what each statement
 // costs), --node=<option> (of the service's Node), --keep-log <file>. Nothing is then written to results.json.
 // --telemetry: instead of all that, what telemetry costs (telemetry.ts), --runs rounds; written to telemetry.json.
-// --streams: instead of all that, what open pages of the console cost (streams.ts), --runs times the log; written to streams.json.
+// --streams: instead of all that, what open pages of the console cost (streams.ts), 10 pairs a run; written to streams.json.
+// --scale: instead of all that, what people at the console wait for beside --users users (scale.ts); written to scale.json.
 // --operate: instead of all that, how fast operators' acts are (operate.ts); written to operate.json.
 import { writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
@@ -19,6 +20,7 @@ import { connectProducer, type OutgoingRecord, withAdmin } from '../src/sources/
 import { type EvenOptions, evenLoad } from './even.ts';
 import { type Latency, measureLatency } from './latency.ts';
 import { measureOperating, inWords as rateInWords } from './operate.ts';
+import { drawnInWords, measureScale, inWords as waitedInWords } from './scale.ts';
 import { QUIET } from './service.ts';
 import { countStatements, statementsInWords } from './statements.ts';
 import { compareStreams, streamsInWords } from './streams.ts';
@@ -27,7 +29,9 @@ import { type Figures, measure } from './throughput.ts';
 
 const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
 const OPERATE = fileURLToPath(new URL('operate.json', import.meta.url));
+const SCALE = fileURLToPath(new URL('scale.json', import.meta.url));
 const STREAMS = fileURLToPath(new URL('streams.json', import.meta.url));
+const PAIRS_A_RUN = 10; // of streams
 const TELEMETRY = fileURLToPath(new URL('telemetry.json', import.meta.url));
 
 const { values } = parseArgs({
@@ -44,6 +48,7 @@ const { values } = parseArgs({
     telemetry: { type: 'boolean', default: false },
     operate: { type: 'boolean', default: false },
     streams: { type: 'boolean', default: false },
+    scale: { type: 'boolean', default: false },
   },
 });
 
@@ -65,6 +70,7 @@ async function main(): Promise<void> {
     if (values.telemetry) return await measureTelemetry(servers, { ...load, sampleOneIn: 100 });
     if (values.operate) return await measureOperators(servers, load);
     if (values.streams) return await measureStreams(servers, load);
+    if (values.scale) return await measureConsole(servers, load);
     const records = await fill(servers, load);
     const runs: Figures[] = [];
     for (let n = 1; n <= Number(values.runs); n++) {
@@ -105,21 +111,38 @@ async function measureOperators(servers: Servers, load: EvenOptions): Promise<vo
   await writeFile(OPERATE, `${JSON.stringify(result, null, 2)}\n`);
 }
 
-async function measureStreams(servers: Servers, load: EvenOptions): Promise<void> {
-  const records = await fill(servers, load);
-  const options = { records, rounds: Number(values.runs), nodeOptions: values.node };
+async function measureStreams(servers: Servers, { partitions }: EvenOptions): Promise<void> {
+  await createTopic(servers, partitions);
+  const options = { partitions, pairs: PAIRS_A_RUN * Number(values.runs), nodeOptions: values.node };
   const streamed = await compareStreams(servers, options, (line) => console.error(line));
   const text = streamsInWords(streamed);
   for (const line of text) console.log(line);
-  const result = { at: new Date().toISOString(), load, ...about(servers), text, ...streamed };
+  const result = { at: new Date().toISOString(), partitions, ...about(servers), text, ...streamed };
   await writeFile(STREAMS, `${JSON.stringify(result, null, 2)}\n`);
 }
 
-/** Puts the load into `user-events`. Returns how many records that are. */
-async function fill({ settings }: Servers, load: EvenOptions): Promise<number> {
+async function measureConsole(servers: Servers, { users, ...load }: EvenOptions): Promise<void> {
+  await createTopic(servers, load.partitions);
+  const meanwhile = { ...load, users: Math.ceil(load.events / 4) };
+  const scaled = await measureScale(servers, { users, load: meanwhile }, (line) => console.error(line));
+  for (const waited of scaled.waited) console.log(waitedInWords(waited));
+  if (scaled.drawn !== undefined) console.log(drawnInWords(scaled.drawn));
+  console.log(`${scaled.users} users, ${scaled.steps} steps, ${scaled.eventsPerSecond} events/s meanwhile`);
+  const result = { at: new Date().toISOString(), load: meanwhile, ...about(servers), ...scaled };
+  await writeFile(SCALE, `${JSON.stringify(result, null, 2)}\n`);
+}
+
+async function createTopic({ settings }: Servers, numPartitions: number): Promise<void> {
   const connection = { brokers: [settings.KAFKA_BROKERS as string], clientId: 'bench' };
-  const topics = [{ topic: 'user-events', numPartitions: load.partitions }];
-  await withAdmin(connection, QUIET, (admin) => admin.createTopics({ topics }));
+  await withAdmin(connection, QUIET, (admin) =>
+    admin.createTopics({ topics: [{ topic: 'user-events', numPartitions }] }),
+  );
+}
+
+/** Puts the load into `user-events`. Returns how many records that are. */
+async function fill(servers: Servers, load: EvenOptions): Promise<number> {
+  await createTopic(servers, load.partitions);
+  const connection = { brokers: [servers.settings.KAFKA_BROKERS as string], clientId: 'bench' };
   const producer = await connectProducer(connection, QUIET);
   let records = 0;
   let chunk: OutgoingRecord[] = [];

@@ -1,62 +1,73 @@
-// streams.ts — what open pages of the console cost the pipeline: the same service on the same log, with 50 streams and without, in turns.
+// streams.ts — what open pages of the console cost: the same service under the same steady load, with 50 streams and without, in turns.
 //
-// A pair is two stretches of time, one after the other; which comes first changes with every pair, so that what else the machine does,
-// and tables that grow, fall on both alike. Those who read the streams run in this process: their own CPU is not in the figures, though
-// it is taken from the same machine.
+// A stream costs by the second, not by the event: it is told sums twice a second, and at 20 events a second as many of them change as at
+// full speed (6.0 kB a second then, 6.2 at 2,000). So a small load shows it best: at 2,000 events/s, 20 pairs gave 0.4 ± 10.3 ms of the
+// service's CPU a second, at 200 6.8 ± 5.9 and -10.6 ± 6.3, at 20 4.5 ± 2.7. A pair is two stretches of time; which comes first changes with every pair, so that what
+// else the machine does, and tables that grow, fall on both alike. Those who send events and read streams run in this process: their
+// CPU is not in the figures.
+import { readFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Servers } from '../dev/servers.ts';
+import { connectProducer } from '../src/sources/kafka-client.ts';
+import { evenLoad } from './even.ts';
 import { cpuSeconds } from './proc.ts';
-import { type Service, withService } from './service.ts';
+import { QUIET, type Service, withService } from './service.ts';
+import { sendSteadily } from './steady.ts';
 
-/** `cpu`: microseconds per event; `all` includes Postgres, Kafka and Redis. */
-export type Stretch = {
-  seconds: number;
-  events: number;
-  eventsPerSecond: number;
-  cpu: Record<'service' | 'postgres' | 'all', number>;
-};
-export type Pair = { without: Stretch; with: Stretch; first: 'without' | 'with' };
+/** `cpu`: milliseconds per second. `all`: with Kafka and Redis. */
+export type Stretch = { seconds: number; events: number; cpu: Record<'service' | 'postgres' | 'all', number> };
+export type Pair = { first: 'without' | 'with'; without: Stretch; with: Stretch };
 export type Streamed = {
   streams: number;
+  eventsPerSecond: number;
   bytesPerSecondAndStream: number;
   messagesPerSecondAndStream: number;
   pairs: Pair[];
 };
 
-export const STREAMS = 50;
-/** Short, so that what else the machine does is the same for both of a pair; many of them make up for the noise of each. */
-const STRETCH_MS = 3_000;
+const STREAMS = 50;
+const PER_SECOND = 20;
+const STRETCH_MS = 5_000;
 /** After the streams were opened or closed: their first reads and snapshots belong to neither. */
-const SETTLE_MS = 700;
-const FEWEST_PAIRS = 3;
+const SETTLE_MS = 1_000;
+/** Code and caches are warm by then. */
+const WARM_MS = 15_000;
 
-/** Each round reads the log anew, for as many pairs as it is long. Throws where those are fewer than 3, or off Linux. */
+/** `partitions`: what `user-events` has, which is empty. Throws off Linux. */
 export async function compareStreams(
   servers: Servers,
-  { records, rounds, nodeOptions }: { records: number; rounds: number; nodeOptions: readonly string[] },
+  { partitions, pairs: wanted, nodeOptions }: { partitions: number; pairs: number; nodeOptions: readonly string[] },
   say: (line: string) => void,
 ): Promise<Streamed> {
-  const got = { bytes: 0, messages: 0, ms: 0 };
-  const pairs: Pair[] = [];
-  for (let round = 1; round <= rounds; round++)
-    await withService(servers, { name: `bench_streams_${round}`, nodeOptions }, async (service) => {
-      await service.untilReady();
-      await untilSaved(service, records / 20); // code and caches are warm
-      for (;;) {
+  return await withService(servers, { name: 'bench_streams', nodeOptions }, async (service) => {
+    await service.untilReady();
+    const brokers = [servers.settings.KAFKA_BROKERS as string];
+    const producer = await connectProducer({ brokers, clientId: 'bench' }, QUIET);
+    const seconds = (WARM_MS + wanted * 2 * (SETTLE_MS + STRETCH_MS)) / 1_000;
+    const events = Math.ceil(2 * seconds * PER_SECOND); // more than are needed
+    const load = evenLoad({ events, users: events / 4, partitions, seed: 3, now: Date.now });
+    let isOver = false;
+    const sending = sendSteadily(producer, load, PER_SECOND, () => isOver);
+    const got: Got = { bytes: 0, messages: 0, ms: 0 };
+    const pairs: Pair[] = [];
+    try {
+      await sleep(WARM_MS);
+      while (pairs.length < wanted) {
         const pair = await onePair(servers, service, pairs.length % 2 === 0 ? 'without' : 'with', got);
-        // The last one may have had nothing to do for a while.
-        if ((await saved(service)) === records) return;
         pairs.push(pair);
         say(`pair ${pairs.length}: without ${inWords(pair.without)} · with ${STREAMS} streams ${inWords(pair.with)}`);
       }
-    });
-  if (pairs.length < FEWEST_PAIRS) throw new Error(`the log lasted for ${pairs.length} pairs: send more --events`);
-  const perSecondAndStream = (n: number) => Math.round((n / got.ms / STREAMS) * 1_000 * 10) / 10;
-  return {
-    ...{ streams: STREAMS, bytesPerSecondAndStream: perSecondAndStream(got.bytes) },
-    ...{ messagesPerSecondAndStream: perSecondAndStream(got.messages), pairs },
-  };
+    } finally {
+      isOver = true;
+      await sending.finally(() => producer.close());
+    }
+    const perSecondAndStream = (n: number) => Math.round((n / got.ms / STREAMS) * 10_000) / 10;
+    return {
+      ...{ streams: STREAMS, eventsPerSecond: PER_SECOND, bytesPerSecondAndStream: perSecondAndStream(got.bytes) },
+      ...{ messagesPerSecondAndStream: perSecondAndStream(got.messages), pairs },
+    };
+  });
 }
 
 type Got = { bytes: number; messages: number; ms: number };
@@ -64,10 +75,10 @@ type Got = { bytes: number; messages: number; ms: number };
 async function onePair(servers: Servers, service: Service, first: Pair['first'], got: Got): Promise<Pair> {
   const one = await stretch(servers, service, first, got);
   const other = await stretch(servers, service, first === 'with' ? 'without' : 'with', got);
-  return first === 'with' ? { with: one, without: other, first } : { with: other, without: one, first };
+  return first === 'with' ? { first, with: one, without: other } : { first, with: other, without: one };
 }
 
-async function stretch(servers: Servers, service: Service, which: 'without' | 'with', got: Got): Promise<Stretch> {
+async function stretch(servers: Servers, service: Service, which: Pair['first'], got: Got): Promise<Stretch> {
   const readers = which === 'with' ? await openStreams(service.url) : undefined;
   await sleep(SETTLE_MS);
   readers?.takeCounts();
@@ -75,46 +86,29 @@ async function stretch(servers: Servers, service: Service, which: 'without' | 'w
   await sleep(STRETCH_MS);
   const after = await look(servers, service);
   service.assertAlive();
+  const ms = after.ms - before.ms;
   if (readers !== undefined) {
     const { bytes, messages } = readers.takeCounts();
-    Object.assign(got, {
-      bytes: got.bytes + bytes,
-      messages: got.messages + messages,
-      ms: got.ms + after.ms - before.ms,
-    });
-    await readers.close();
+    Object.assign(got, { bytes: got.bytes + bytes, messages: got.messages + messages, ms: got.ms + ms });
+    readers.close();
   }
-  const events = after.events - before.events;
-  const perEvent = (part: keyof Stretch['cpu']) => ((after.cpu[part] - before.cpu[part]) * 1e6) / events;
-  const seconds = (after.ms - before.ms) / 1_000;
+  const spent = (part: keyof Stretch['cpu']) => ((after.cpu[part] - before.cpu[part]) * 1e6) / ms;
   return {
-    ...{ seconds, events, eventsPerSecond: events / seconds },
-    cpu: { service: perEvent('service'), postgres: perEvent('postgres'), all: perEvent('all') },
+    ...{ seconds: ms / 1_000, events: after.events - before.events },
+    cpu: { service: spent('service'), postgres: spent('postgres'), all: spent('all') },
   };
 }
 
-async function look(servers: Servers, service: Service) {
-  const events = await saved(service);
+async function look(servers: Servers, { pid, sql }: Service) {
+  const [row] = await sql<{ n: string | null }[]>`select sum((tallies->>'records')::bigint) as n from positions`;
   const of = (pid: number | undefined, withChildren = false) => {
     const seconds = pid === undefined ? 0 : cpuSeconds(pid, withChildren);
     if (seconds === null) throw new Error('CPU can only be measured on Linux');
     return seconds;
   };
-  const [own, postgres] = [of(service.pid), of(servers.postgres.pid, true)];
-  const all = own + postgres + of(servers.kafka?.pid) + of(servers.redis?.pid);
-  return { ms: performance.now(), events, cpu: { service: own, postgres, all } };
-}
-
-async function saved({ sql }: Service): Promise<number> {
-  const [row] = await sql<{ n: string | null }[]>`select sum((tallies->>'records')::bigint) as n from positions`;
-  return Number(row?.n ?? 0);
-}
-
-async function untilSaved(service: Service, records: number): Promise<void> {
-  while ((await saved(service)) < records) {
-    service.assertAlive();
-    await sleep(100);
-  }
+  const [service, postgres] = [of(pid), of(servers.postgres.pid, true)];
+  const all = service + postgres + of(servers.kafka?.pid) + of(servers.redis?.pid);
+  return { ms: performance.now(), events: Number(row?.n ?? 0), cpu: { service, postgres, all } };
 }
 
 /** Each reads all of it, as a page does that keeps up. Throws where a stream is refused. */
@@ -140,39 +134,42 @@ async function openStreams(url: string) {
       Object.assign(counts, { bytes: 0, messages: 0 });
       return taken;
     },
-    async close() {
+    close() {
       for (const response of responses) response.destroy();
     },
   };
 }
 
-/** How much more with the streams than without, in the pairs: the median, and the range. */
-export function more(pairs: readonly Pair[], of: (stretch: Stretch) => number): string {
-  const percents = pairs.map((pair) => (of(pair.with) / of(pair.without) - 1) * 100).sort((a, b) => a - b);
-  const [least, most] = [percents[0] as number, percents.at(-1) as number];
-  const middle = percents.length >> 1;
-  const median =
-    percents.length % 2 === 1
-      ? (percents[middle] as number)
-      : ((percents[middle - 1] as number) + (percents[middle] as number)) / 2;
-  const signed = (value: number) => `${value >= 0 ? '+' : '−'}${Math.abs(value).toFixed(1)} %`;
-  return `${signed(median)} (${signed(least)} to ${signed(most)})`;
-}
-
-export function streamsInWords({
-  streams,
-  pairs,
-  bytesPerSecondAndStream,
-  messagesPerSecondAndStream,
-}: Streamed): string[] {
+/** What the streams took: the mean of the pairs and its standard error. At full speed: of the CPU that is used then (results.json). */
+export function streamsInWords({ streams, eventsPerSecond, pairs, ...each }: Streamed): string[] {
+  const { median } = JSON.parse(readFileSync(RESULTS, 'utf8')) as {
+    median: { eventsPerSecond: number; cpu: { service: number; all: number } };
+  };
+  const share = (part: 'service' | 'all') => {
+    const percentOf = (ms: number) => ((100 * ms) / (median.eventsPerSecond * median.cpu[part] * 1e-3)).toFixed(1);
+    const { mean, error } = more(pairs, part);
+    return `${percentOf(mean)} ± ${percentOf(error)} %`;
+  };
+  const ms = (part: keyof Stretch['cpu']) => {
+    const { mean, error } = more(pairs, part);
+    return `${mean.toFixed(1)} ± ${error.toFixed(1)}`;
+  };
   return [
-    `${streams} streams, ${pairs.length} pairs of ${STRETCH_MS / 1_000} s: CPU per event of the service ${more(pairs, ({ cpu }) => cpu.service)}, ` +
-      `of Postgres ${more(pairs, ({ cpu }) => cpu.postgres)}, of all processes ${more(pairs, ({ cpu }) => cpu.all)}; ` +
-      `events per second ${more(pairs, ({ eventsPerSecond }) => eventsPerSecond)}`,
-    `each stream: ${messagesPerSecondAndStream} messages and ${Math.round(bytesPerSecondAndStream)} bytes per second`,
+    `${streams} streams at ${eventsPerSecond} events/s, ${pairs.length} pairs: ${ms('service')} ms of CPU a second in the service, ${ms('postgres')} in Postgres, ${ms('all')} in all`,
+    `of what is used at ${Math.round(median.eventsPerSecond)} events/s: ${share('service')} of the service's CPU, ${share('all')} of all`,
+    `each stream: ${each.messagesPerSecondAndStream} messages and ${Math.round(each.bytesPerSecondAndStream)} bytes a second`,
   ];
 }
+const RESULTS = new URL('results.json', import.meta.url);
 
-function inWords({ eventsPerSecond, cpu }: Stretch): string {
-  return `${Math.round(eventsPerSecond).toLocaleString('en-US')}/s, service ${cpu.service.toFixed(2)} µs, all ${cpu.all.toFixed(2)} µs`;
+function more(pairs: readonly Pair[], part: keyof Stretch['cpu']): { mean: number; error: number } {
+  const all = pairs.map((pair) => pair.with.cpu[part] - pair.without.cpu[part]);
+  const mean = all.reduce((sum, one) => sum + one, 0) / all.length;
+  const variance = all.reduce((sum, one) => sum + (one - mean) ** 2, 0) / Math.max(1, all.length - 1);
+  return { mean, error: Math.sqrt(variance / all.length) };
+}
+
+function inWords({ seconds, events, cpu }: Stretch): string {
+  const { service, postgres, all } = cpu;
+  return `${Math.round(events / seconds)}/s, ${service.toFixed(0)} + ${postgres.toFixed(0)} of ${all.toFixed(0)} ms/s`;
 }
