@@ -67,7 +67,8 @@ function looksOf({ busy, active, waiting, dead }: Known): Look[] {
         shows: 'Users that are in it now, the latest first',
         isDark: true,
       },
-      says: 'A state that was clicked: its users, what comes and goes, where it leads.',
+      before: (page) => page.getByText(/^from [\d,]+ to [\d,]+ in/).waitFor({ timeout: 60_000 }),
+      says: 'A state that was clicked: its users, what comes and goes, how many there were lately, where it leads.',
     },
     {
       ...{
