@@ -28,11 +28,8 @@ export async function previewRelease(
   const released = (tx: Tx) => release(tx as unknown as Db, { kind, id, byWhom: who });
   if (!(await rolledBack(db, released))) return undefined;
   const rehearsed: ReleaseRehearsed = { matched: 0, users: 0, outcomes: {}, others: {} };
-  for await (const userIds of usersOf(db, { kind, id })) {
-    if (signal?.aborted) {
-      rehearsed.interrupted = true;
-      break;
-    }
+  for await (const userIds of usersOf(db, { kind, id }, signal)) {
+    if (signal?.aborted) break;
     const { went, left, isCut } = await rolledBack(db, async (tx) => {
       await released(tx);
       return await drainPortion({ ...draining, db: tx, rehearsed: true }, userIds);
@@ -53,14 +50,19 @@ export async function previewRelease(
     rehearsed.users += new Set(settlements.map(({ userId }) => userId)).size;
     if (isCut) rehearsed.more = true;
   }
+  if (signal?.aborted) rehearsed.interrupted = true;
   await writeAudit(db, { who, verb: 'release', scope: { kind, id }, dryRun: true }, rehearsed);
   return rehearsed;
 }
 
 /** Those who wait, in portions; one by one where they have much. */
-async function* usersOf(db: Db, { kind, id }: Pick<Hold, 'kind' | 'id'>): AsyncGenerator<string[]> {
+async function* usersOf(
+  db: Db,
+  { kind, id }: Pick<Hold, 'kind' | 'id'>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string[]> {
   if (kind === 'user') return yield [id];
-  for await (const some of usersWaitingFor(db, id))
+  for await (const some of usersWaitingFor(db, id, signal))
     for (let at = 0; at < some.length; at += TOGETHER.users) {
       const portion = some.slice(at, at + TOGETHER.users);
       if (await isMuchWaiting(db, portion)) for (const userId of portion) yield [userId];

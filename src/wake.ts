@@ -7,8 +7,9 @@
 //     rows (a re-check inside the save does not close that race, both can miss: measured).
 // W2  The list is in memory and bounded (P6). What is lost with it, or does not fit, the sweep finds: at assignment and
 //     every 10 s it looks at the next slice of waiting rows, in user order, round and round.
-// W3  While Postgres is away, or somebody holds a lock, the list stays as it is and the drains are tried again, with growing waits:
-//     by the sweep alone, the last of a million waiting rows would be found after a quarter of an hour.
+// W3  While Postgres is away, the list stays as it is and the drains are tried again, with growing waits: by the sweep alone, the
+//     last of a million waiting rows would be found after a quarter of an hour.
+// W4  One user stops nobody else: whose rows somebody holds, or whose drain takes too long, is set apart and tried again alone.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { classify, describe } from './errors.ts';
@@ -42,15 +43,31 @@ const TOGETHER = 50;
 /** Asked of Postgres together, before the drains: who of them may go at all? */
 const ASK = 500;
 const SWEEP_ROWS = 10_000;
+/** Those set apart are tried again then. */
+const APART_MS = 5_000;
 /** Of failures one after the other: 50 s apart in the end. */
 const TELL_ONE_IN = 10;
 /** A drain of 50 users with 10,000 events each takes many transactions. */
 const DRAIN_MS = 10 * 60_000;
 
+/** One after the other in a group. */
+const MOST_HELD_UP = 3;
+
+/** A lock that was not to be had, a statement that took too long: of one user, while others may go. */
+function isHeldUp(error: unknown): boolean {
+  return ['55P03', '57014'].includes(classify(error).code);
+}
+function isAway(error: unknown): boolean {
+  return classify(error).class === 'infrastructure' && !isHeldUp(error);
+}
+
 export function createWake({ db, drain, log }: WakeOptions): Wake {
   const users = new Set<string>();
   const customers = new Set<string>();
+  /** Whose rows somebody holds. */
+  const apart = new Set<string>();
   const stopping = new AbortController();
+  let again: NodeJS.Timeout | undefined;
   let sweptTo = '';
   let running: Promise<void> | undefined;
 
@@ -136,16 +153,47 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
     if (failed?.status === 'rejected') throw failed.reason;
   }
 
-  /** One user that can never go stops nobody else: it is set apart. Throws only what keeps all of them from going. */
+  /** Throws only what keeps all of them from going (W4). */
   async function drainGroup(userIds: readonly string[]): Promise<void> {
+    const [first] = userIds;
+    if (first !== undefined && userIds.length === 1) return void (await drainOne(first));
     try {
       await inTime(drain(userIds), DRAIN_MS);
     } catch (error) {
-      if (classify(error).class === 'infrastructure') throw error;
-      if (userIds.length === 1)
-        log.error(describe(error), 'what waits of one user can not go: it is tried again by every sweep');
-      else for (const userId of userIds) if (!stopping.signal.aborted) await drainGroup([userId]);
+      if (isAway(error)) throw error;
+      let heldUp = 0;
+      for (const [i, userId] of userIds.entries()) {
+        if (stopping.signal.aborted) return;
+        // Nobody's row, but a table that somebody holds: the others would wait as long, one after the other.
+        if (heldUp === MOST_HELD_UP) return setApart(userIds.slice(i), error);
+        heldUp = (await drainOne(userId)) ? 0 : heldUp + 1;
+      }
     }
+  }
+
+  /** False: somebody holds it up. */
+  async function drainOne(userId: string): Promise<boolean> {
+    try {
+      await inTime(drain([userId]), DRAIN_MS);
+      return true;
+    } catch (error) {
+      if (isAway(error)) throw error;
+      if (isHeldUp(error)) setApart([userId], error);
+      else log.error(describe(error), 'what waits of one user can not go: it is tried again by every sweep');
+      return !isHeldUp(error);
+    }
+  }
+
+  function setApart(userIds: readonly string[], error: unknown): void {
+    if (apart.size === 0) {
+      log.warn(describe(error), 'what waits of a user is held up: it stays where it is, and is tried again');
+      again = setTimeout(() => {
+        const them = [...apart];
+        apart.clear();
+        wakeUsers(them);
+      }, APART_MS).unref();
+    }
+    for (const userId of userIds) remember(apart, userId);
   }
 
   async function sweep(): Promise<void> {
@@ -174,16 +222,21 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
 
   async function stop(): Promise<void> {
     stopping.abort();
+    clearTimeout(again);
     await idle();
   }
 }
 
 /** In portions: the users of a customer that have events waiting, and those whose creation waits for it. For a hold on it that
  *  ended; of a customer that was just created only the latter can be there. */
-export async function* usersWaitingFor(db: Db | Tx, customerId: string): AsyncGenerator<string[]> {
+export async function* usersWaitingFor(
+  db: Db | Tx,
+  customerId: string,
+  signal?: AbortSignal,
+): AsyncGenerator<string[]> {
   yield* usersToBeCreated(db, customerId);
-  // In slices of all that waits: no index leads from a customer to its users.
-  for (let after = ''; ; ) {
+  // In slices of all that waits: no index leads from a customer to its users. Many slices may have none of them.
+  for (let after = ''; !signal?.aborted; ) {
     const [slice] = await db.execute<{ last: string | null; userIds: string[] }>(sql`
       select max(w.user_id) as last, coalesce(json_agg(w.user_id order by w.user_id) filter (where u.customer_id = ${customerId}
                and not exists (select from waiting c where c.customer_id = ${customerId} and c.user_id = w.user_id)), '[]') as "userIds"

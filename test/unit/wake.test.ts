@@ -56,6 +56,7 @@ function ranOf(events: readonly Decoded[], view: Partial<UserView> = {}, known =
   const loaded = { users: new Map([[USER, user]]), customers: new Map(), known: new Set(known), holds };
   return run(route(events), loaded, { waitingPerUser: 9 });
 }
+const away = () => Object.assign(new Error('connection refused'), { code: 'ECONNREFUSED' });
 const locked = () => Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' });
 
 const p = partition();
@@ -155,7 +156,7 @@ describe('what a crash or a failure left is found by the sweep', () => {
 
   test('a drain that fails is told once, and tried again with all that is listed', async () => {
     const { wake, drain, drained, log } = setup();
-    drain.mockRejectedValueOnce(locked()).mockRejectedValueOnce(locked());
+    drain.mockRejectedValueOnce(away()).mockRejectedValueOnce(away());
     const ids = Array.from({ length: 700 }, (_, i) => `u${i}`);
     wake.users(ids);
     await wake.idle();
@@ -164,7 +165,7 @@ describe('what a crash or a failure left is found by the sweep', () => {
 
   test('a customer whose users could not be read is asked about again', async () => {
     const { wake, drain, drained } = setup({ waiting: ['u1'] });
-    drain.mockRejectedValueOnce(locked());
+    drain.mockRejectedValueOnce(away());
     wake.customers(['c1']);
     await wake.idle();
     expect(drained).toEqual(['u1']);
@@ -172,7 +173,7 @@ describe('what a crash or a failure left is found by the sweep', () => {
 
   test('nothing is tried again after the end', async () => {
     const { wake, drain, log } = setup();
-    drain.mockRejectedValue(locked());
+    drain.mockRejectedValue(away());
     wake.users(['u1']);
     await vi.waitFor(() => expect(log.warn).toHaveBeenCalled());
     await wake.stop();
@@ -180,6 +181,74 @@ describe('what a crash or a failure left is found by the sweep', () => {
     wake.users(['u2']);
     await wake.idle();
     expect(drain).toHaveBeenCalledTimes(tried);
+  });
+});
+
+describe('somebody holds the rows of a user', () => {
+  const ids = Array.from({ length: 120 }, (_, i) => `u${i}`);
+  function holding(held: (userId: string) => boolean, tables: Parameters<typeof setup>[0] = {}) {
+    const made = setup(tables);
+    let isHeld = true;
+    made.drain.mockImplementation(async (userIds) => {
+      if (isHeld && userIds.some(held)) throw locked();
+      made.drained.push(...userIds);
+    });
+    return {
+      ...made,
+      letGo: () => {
+        isHeld = false;
+      },
+    };
+  }
+
+  test('all others go, those in its group too, and it goes as soon as it can', async () => {
+    const { wake, drained, log, letGo } = holding((userId) => ['u0', 'u50'].includes(userId));
+    vi.useFakeTimers();
+    try {
+      wake.users(ids);
+      await vi.advanceTimersByTimeAsync(0);
+      await wake.idle();
+      expect(new Set(drained)).toEqual(new Set(ids.filter((id) => !['u0', 'u50'].includes(id))));
+      letGo();
+      await vi.advanceTimersByTimeAsync(5_000);
+      await wake.idle();
+      expect(new Set(drained)).toEqual(new Set(ids));
+      expect(log.warn).toHaveBeenCalledTimes(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('the others of its customer go, and those of other lists', async () => {
+    const waiting = Array.from({ length: 700 }, (_, i) => `w${String(i).padStart(3, '0')}`);
+    const { wake, drained } = holding((userId) => userId === 'w000', { waiting });
+    wake.customers(['c1']);
+    wake.users(['x1', 'x2']);
+    await wake.idle();
+    expect(new Set(drained)).toEqual(new Set([...waiting.slice(1), 'x1', 'x2']));
+    await wake.stop();
+  });
+
+  test('of all users, as who holds the table: only a few are tried one by one', async () => {
+    const { wake, drain } = holding(() => true);
+    wake.users(ids);
+    await wake.idle();
+    expect(drain.mock.calls.filter(([userIds]) => userIds.length === 1)).toHaveLength(9);
+    await wake.stop();
+  });
+
+  test('nothing of it is tried after the end', async () => {
+    vi.useFakeTimers();
+    try {
+      const { wake, drain } = holding(() => true);
+      wake.users(['u1']);
+      await vi.advanceTimersByTimeAsync(0);
+      await wake.stop();
+      expect(vi.getTimerCount()).toBe(0);
+      expect(drain).toHaveBeenCalledTimes(1);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
