@@ -138,7 +138,7 @@ const BYTES_PER_PAGE = 4_000_000;
 const NUMBERS_PER_QUERY = 100_000;
 
 /** In the order of their numbers, as of now: what dies meanwhile is the next export's. A number is given before its batch is saved:
- *  of batches in flight right now one with a lower number may still appear. */
+ *  of batches in flight right now one with a lower number may still appear. A page for each question: where few fit, many are empty. */
 export async function* readPages(db: Db, filter: ExportFilter): AsyncGenerator<Exported[]> {
   const [newest] = await db.execute<{ id: number | null }>(sql`select max(id)::float8 as id from dead_letters`);
   const end = newest?.id ?? 0;
@@ -146,7 +146,7 @@ export async function* readPages(db: Db, filter: ExportFilter): AsyncGenerator<E
   for (let after = filter.after ?? 0; after < end && left > 0; ) {
     const until = Math.min(after + NUMBERS_PER_QUERY, end);
     const page = await readPage(db, filter, { after, until, rows: Math.min(left, ROWS_PER_PAGE) });
-    if (page.length > 0) yield page;
+    yield page;
     left -= page.length;
     after = page.at(-1)?.id ?? until;
   }

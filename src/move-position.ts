@@ -5,15 +5,20 @@
 //
 // L1  Only a halted partition is moved, and only from the generation and offset that the person saw: of two the later one is refused.
 // L2  Within a generation a position never goes back: coordinates name one record each. Another log gets another generation.
-// L3  What is skipped is written down with the move itself: no offset between two positions is forgotten.
+// L3  What is skipped of a log is written down with the move itself: no offset between two positions is forgotten. How far another log
+//     went on behind the old position nobody knows: that position stands in the audit.
+// L4  A running process seeks to the position and does not look whose log it is: who resumes has to.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { audited } from './audit.ts';
-import type { Log } from './position.ts';
+import { judgeStart, type Log } from './position.ts';
 
 /** Offsets, both included. `generation`: of the log they were in, whose cluster is `clusterId`. */
 export type Loss = { generation: number; clusterId: string; first: bigint; last: bigint };
 export type Move = { generation: number; to: bigint; clusterId: string; lost: Loss | undefined };
+
+/** A smallint. */
+const MOST_GENERATIONS = 32_767;
 
 /** What the row of a position says, as far as a move depends on it. */
 export type Halted = {
@@ -49,14 +54,12 @@ export function moveOf(row: Halted, log: Log, { to, newLog }: { to: bigint; newL
   if (to < log.logStart || to > log.logEnd)
     throw new NotMoved(`${to} is not in the log, which begins at ${log.logStart} and ends at ${log.logEnd}.`);
   if (newLog || isAnother(row, log)) {
+    if (row.generation >= MOST_GENERATIONS)
+      throw new NotMoved('Too many logs were read here under this name: use another topic.');
     const began = { generation: row.generation + 1, clusterId: log.clusterId, next: log.logStart };
     return { generation: began.generation, to, clusterId: log.clusterId, lost: rangeOf(began, to) };
   }
-  if (/^(truncated|cluster)\b/.test(row.haltedReason ?? ''))
-    throw new NotMoved(
-      'It is not clear which log this is: it halted for another one, but now cluster and length fit the position. ' +
-        'If the old log is back, resume the partition; if this is a new one, say so.',
-    );
+  if (/^(truncated|cluster)\b/.test(row.haltedReason ?? '')) throw new NotMoved(UNCLEAR);
   if (to < row.next)
     throw new NotMoved(
       `Within the same log the position never goes back (it is ${row.next}): what lies before it was handled. ` +
@@ -64,6 +67,28 @@ export function moveOf(row: Halted, log: Log, { to, newLog }: { to: bigint; newL
     );
   if (to === row.next) throw new NotMoved(`The position is ${to} already. Resume the partition.`);
   return { generation: row.generation, to, clusterId: row.clusterId, lost: rangeOf(row, to) };
+}
+
+const UNCLEAR =
+  'It is not clear which log this is: it halted for another one, but now cluster and length fit the position, as those of a log ' +
+  'that was made anew and grew would. If the old log is back, resume with --old-log-is-back (oldLogIsBack); if this is a new one, ' +
+  'set the position with --new-log (newLog).';
+
+/** May it run again from where it stopped? `log`: undefined where it can not be asked, which matters only where the halt was about the
+ *  log. Throws NotMoved: events would be skipped without a trace, or it would halt again. */
+export function assertResumable(
+  { haltedReason, ...row }: Pick<Halted, 'next' | 'clusterId' | 'haltedReason'>,
+  log: Log | undefined,
+  { oldLogIsBack }: { oldLogIsBack: boolean },
+): void {
+  const isAboutLog = /^(gap|lost|truncated|cluster)\b/.test(haltedReason ?? '');
+  if (log === undefined) {
+    if (!isAboutLog) return;
+    throw new NotMoved('It halted for its log, and where that begins and ends can not be asked now: try again later.');
+  }
+  const why = judgeStart(row, log);
+  if (why !== undefined) throw new NotMoved(`It would halt again: ${why}`);
+  if (/^(truncated|cluster)\b/.test(haltedReason ?? '') && !oldLogIsBack) throw new NotMoved(UNCLEAR);
 }
 
 function assertHalted({ state }: Halted): void {

@@ -23,22 +23,28 @@ export async function halt(
   return count > 0;
 }
 
-/** Lets a halted partition run again from where it stopped. Returns the position; undefined: it is not halted. */
+/** Lets a halted partition run again from where it stopped, unless `judge` throws (move-position.ts: assertResumable). Returns the
+ *  position; undefined: it is not halted. */
 export async function resume(
   db: Db,
   { topic, partition, byWhom, reason }: { topic: string; partition: number; byWhom: string; reason?: string },
+  judge: (row: Stopped) => void = () => {},
 ): Promise<bigint | undefined> {
   const scope = { topic, partition, ...(reason === undefined ? {} : { reason }) };
   const resumed = await audited(db, { who: byWhom, verb: 'resume', scope }, async (tx) => {
-    const [row] = await tx.execute<{ next: string; halted: string }>(sql`
-      with halted as (select * from positions where topic = ${topic} and partition = ${partition}::int and state = 'halted' for update)
-      update positions p set state = 'running', halted_reason = null, updated_at = clock_timestamp()
-        from halted h where p.topic = h.topic and p.partition = h.partition
-      returning p.next_offset as next, h.halted_reason as halted`);
-    return row;
+    const [row] = await tx.execute<{ next: string; halted: string | null; clusterId: string }>(sql`
+      select next_offset as next, halted_reason as halted, cluster_id as "clusterId" from positions
+       where topic = ${topic} and partition = ${partition}::int and state = 'halted' for update`);
+    if (row === undefined) return undefined;
+    judge({ next: BigInt(row.next), clusterId: row.clusterId, haltedReason: row.halted });
+    await tx.execute(sql`
+      update positions set state = 'running', halted_reason = null, updated_at = clock_timestamp()
+       where topic = ${topic} and partition = ${partition}::int`);
+    return { next: row.next, halted: row.halted };
   });
   return resumed === undefined ? undefined : BigInt(resumed.next);
 }
+type Stopped = { next: bigint; clusterId: string; haltedReason: string | null };
 
 const COUNT_AT_MOST = 100_000; // every 5 s; more of them is the same news
 

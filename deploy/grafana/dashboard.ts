@@ -78,8 +78,7 @@ const ROWS: { title: string; panels: Panel[] }[] = [
       },
       {
         title: 'Partitions halted',
-        about:
-          'Each needs a person. Normal: 0. `user-lifecycle partitions list` says why, `partitions resume` goes on.',
+        about: 'Each needs a person. Normal: 0. `user-lifecycle partitions list` says why, and names the answer.',
         unit: 'short',
         width: 4,
         stat: { orange: 1, red: 1 },

@@ -526,7 +526,14 @@ export const NewHold = Type.Object(
   { kind: Type.Union([Type.Literal('user'), Type.Literal('customer')]), id: Id, reason: Reason },
   { additionalProperties: false },
 );
-export const Resume = Type.Object({ reason: Reason }, { additionalProperties: false });
+export const Resume = Type.Object(
+  {
+    reason: Reason,
+    /** Of a partition that halted `truncated` or `cluster`: said by somebody who knows. */
+    oldLogIsBack: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false },
+);
 const Offset = Type.String({ pattern: '^(0|[1-9][0-9]{0,17})$' });
 /** `generation` and `position`: what was seen, so that nobody moves what somebody else has moved meanwhile. */
 const moving = {

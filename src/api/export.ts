@@ -5,8 +5,9 @@
 // E1  Who takes them needs the permission to see personal data, as for a reveal, and stands in the audit before the first byte; how many
 //     lines left is written down when it ends, also where the reader went away in the middle. (As a reveal it is a GET: it changes nothing,
 //     and a foreign page can neither read it nor send the cookie.)
-// E2  A page is read when the one before has been taken. Not the download has a turn, but each of its pages: all downloads together ask one
-//     question at a time, and whoever reads slowly keeps no connection. Few are open at once, each with one page in memory (P6).
+// E2  A page is read when the one before has been taken. Not the download has a turn, but each of its questions (a page each; where few
+//     fit, many are empty): all downloads together ask one at a time, whoever reads slowly keeps no connection, and one that left asks
+//     nothing more. Few are open at once, each with one page in memory (P6); one person's leave room for another's.
 // E3  What fails behind the first byte cuts the connection: a part never passes for the whole.
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { Type } from 'typebox';
@@ -23,6 +24,8 @@ import { createTurns } from './turns.ts';
 export type ExportOptions = {
   /** Open at once; beyond, 503. Default 4. */
   mostAtOnce?: number;
+  /** Of these, one person's; beyond, 503. Who share a token are one person. Default 2. */
+  mostEach?: number;
   /** A reader that takes nothing for so long is let go. Default one minute. */
   takesNothingMs?: number;
 };
@@ -42,10 +45,10 @@ const Asked = Query({
 export function exportRoute(
   app: App,
   { read, acts }: Pick<Reach, 'read' | 'acts'>,
-  { mostAtOnce = 4, takesNothingMs = 60_000 }: ExportOptions = {},
+  { mostAtOnce = 4, mostEach = 2, takesNothingMs = 60_000 }: ExportOptions = {},
 ): void {
   const turns = createTurns({ atOnce: 1, most: mostAtOnce });
-  const open = new Map<ServerResponse, Promise<void>>();
+  const open = new Map<ServerResponse, { who: string; ended: Promise<void> }>();
 
   app.get(
     '/dead-letters/export',
@@ -62,15 +65,12 @@ export function exportRoute(
     async (request, reply) => {
       const { who, mayReveal } = callerOf(request);
       if (!mayReveal) throw new Refused('forbidden', 'It needs the permission to see personal data (AUTH_PAYLOADS).');
-      if (open.size >= mostAtOnce)
-        throw new Refused('unavailable', `${mostAtOnce} exports are open, which is the limit.`, {
-          retryAfterSeconds: 30,
-        });
+      assertRoomFor(who);
       const { status, after, limit, ...filter } = request.query;
       const asked = { ...filter, statuses: statusesOf(status), after, limit };
       const to = reply.raw;
       const { promise: ended, resolve: leave } = Promise.withResolvers<void>();
-      open.set(to, ended);
+      open.set(to, { who, ended });
       const closed = () => {
         open.delete(to);
         leave();
@@ -83,6 +83,7 @@ export function exportRoute(
           const first = await next();
           // Throws where the server has answered meanwhile that it took too long.
           to.writeHead(200, { ...(reply.getHeaders() as OutgoingHttpHeaders), ...headersAt(new Date()) });
+          to.flushHeaders(); // the first line may be far
           return first;
         };
         const first = await begin().catch(async (error) => {
@@ -103,8 +104,18 @@ export function exportRoute(
   // Before the connections to Postgres close: each is written down.
   app.addHook('preClose', async () => {
     for (const to of open.keys()) to.destroy();
-    await Promise.all(open.values());
+    await Promise.all(Array.from(open.values(), ({ ended }) => ended));
   });
+
+  function assertRoomFor(who: string): void {
+    const own = Array.from(open.values()).filter((each) => each.who === who).length;
+    if (own >= mostEach) throw full(`${mostEach} exports of yours are open, which is the limit for a person.`);
+    if (open.size >= mostAtOnce) throw full(`${mostAtOnce} exports are open, which is the limit for all together.`);
+  }
+}
+
+function full(detail: string): Refused {
+  return new Refused('unavailable', detail, { retryAfterSeconds: 30 });
 }
 
 /** `dead-letters-20261124T221500Z.ndjson` */

@@ -2,7 +2,14 @@
 import { type Static, Type } from 'typebox';
 import type { Db } from '../../db/client.ts';
 import { cancelJob, readJob, readJobs, resumeJob } from '../jobs.ts';
-import { acceptLoss, type Moved as HasMoved, NotMoved, offsetsIn, setPosition } from '../move-position.ts';
+import {
+  acceptLoss,
+  assertResumable,
+  type Moved as HasMoved,
+  NotMoved,
+  offsetsIn,
+  setPosition,
+} from '../move-position.ts';
 import { hold, release, resume, TooManyHolds } from '../operate.ts';
 import type { Log } from '../position.ts';
 import { readAudit } from '../queries/audit.ts';
@@ -151,8 +158,10 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       const of = (row: PartitionRow) => row.topic === topic && row.partition === partition;
       const before = (await live.partitions()).find(of);
       if (before === undefined) throw notFound('such partition');
-      const { reason } = request.body;
-      const next = await resume(acts.db, { topic, partition, reason, byWhom: callerOf(request).who });
+      const { reason, oldLogIsBack = false } = request.body;
+      const log = await inTime(acts.logOf({ topic, partition }), LOG_WITHIN_MS).catch(() => undefined);
+      const asked = { topic, partition, reason, byWhom: callerOf(request).who };
+      const next = await resume(acts.db, asked, (row) => assertResumable(row, log, { oldLogIsBack })).catch(refuseMove);
       if (next === undefined) throw new Refused('conflict', 'The partition is not halted: nothing to resume.');
       return { ...before, state: 'running' as const, why: null, position: String(next) };
     },
@@ -207,9 +216,7 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
     const isIt = (row: PartitionRow) => row.topic === topic && row.partition === partition;
     if (!(await live.partitions()).some(isIt)) throw notFound('such partition');
     const log = await logOf({ topic, partition });
-    const done = await move(log).catch((error) => {
-      throw error instanceof NotMoved ? new Refused('conflict', error.message) : error;
-    });
+    const done = await move(log).catch(refuseMove);
     if (done === undefined) throw notFound('such partition');
     const { from, generation, to, lost } = done;
     return {
@@ -222,7 +229,7 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
 
   async function logOf(partition: TopicPartition): Promise<Log> {
     const log = await inTime(acts.logOf(partition), LOG_WITHIN_MS).catch(() => {
-      const detail = 'It can not be asked where the log begins and ends: Kafka does not answer. Nothing was changed.';
+      const detail = 'It can not be asked where the log begins and ends. Nothing was changed.';
       throw new Refused('unavailable', detail, { retryAfterSeconds: 5 });
     });
     if (log === undefined)
@@ -308,6 +315,9 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
   );
 }
 
+function refuseMove(error: unknown): never {
+  throw error instanceof NotMoved ? new Refused('conflict', error.message) : error;
+}
 function seenOf({ generation, position }: Pick<AcceptLoss, 'generation' | 'position'>) {
   return { generation, next: BigInt(position) };
 }

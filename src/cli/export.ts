@@ -96,7 +96,7 @@ async function exportAll(at: At, out: Output, options: Options, sink: Sink): Pro
   try {
     for await (const page of readPages(at.db, filter)) {
       if (stopping.signal.aborted) break;
-      await sink.write(page, written);
+      if (page.length > 0) await sink.write(page, written);
     }
   } catch (error) {
     await end({ ...taken, interrupted: true }).catch(() => {}); // what ended the export may be the database

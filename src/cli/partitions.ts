@@ -49,10 +49,13 @@ function registerList(group: Command): void {
 }
 
 /** The next command for a halt, by the first word of its reason. */
-export function answerTo(row: Pick<PositionRow, 'topic' | 'partition' | 'haltedReason'> & { logStart: string | null }) {
+export function answerTo(
+  row: Pick<PositionRow, 'topic' | 'partition' | 'haltedReason' | 'position'> & { logStart: string | null },
+) {
   const of = `${quoted(row.topic)} ${row.partition}`;
   const word = /^[a-z]+/.exec(row.haltedReason ?? '')?.[0];
-  if (word === 'lost') return `partitions accept-loss ${of} --dry-run`;
+  const isLost = row.logStart === null ? word === 'lost' : BigInt(row.logStart) > BigInt(row.position);
+  if (isLost && word !== 'truncated' && word !== 'cluster') return `partitions accept-loss ${of} --dry-run`;
   if (word === 'truncated' || word === 'cluster')
     return `partitions set-position ${of} ${row.logStart ?? 0} --new-log --dry-run`;
   return `partitions resume ${of}`;
@@ -65,32 +68,40 @@ function registerResume(group: Command): void {
     .argument('<topic>')
     .argument('<n>', 'the partition', partitionNumber)
     .option('--reason <text>', 'what was done about it; kept in `audit`')
+    .option('--old-log-is-back', 'where it halted `truncated` or `cluster`: the log that was read is back')
     .option('--actor <name>', 'who does it (default: the user of this system)')
     .addHelpText(
       'after',
       examples('partitions resume USER_CREATED 0', "partitions resume user-events 4 --reason 'topic restored'"),
     )
     .action(
-      act(
-        ({ out, database }, topic: string, partition: number, { reason, actor }: { reason?: string; actor?: string }) =>
-          database(async ({ db, sql }) => {
-            const before = await positionOf(sql, topic, partition);
-            const [{ resume }, { actorOf }] = await Promise.all([import('../operate.ts'), import('./connection.ts')]);
-            const said = reason === undefined ? {} : { reason };
-            const next = await resume(db, { topic, partition, byWhom: actorOf(actor), ...said });
-            if (next === undefined) throw new Failure(`${topic}[${partition}] is not halted: nothing to resume.`);
-            out.one({ topic, partition, state: 'running', position: next, wasHalted: before.haltedReason }, () =>
-              [
-                `${topic}[${partition}] runs again from ${next}`,
-                `it was halted: ${before.haltedReason ?? 'no reason given'}`,
-              ].join(' · '),
-            );
-            noticed(out);
-          }),
+      act(({ out, database }, topic: string, partition: number, { reason, actor, oldLogIsBack = false }: Resuming) =>
+        database(async ({ db, sql, config }) => {
+          const before = await positionOf(sql, topic, partition);
+          const [{ resume }, { actorOf, logOf }, { assertResumable, NotMoved }] = await Promise.all([
+            import('../operate.ts'),
+            import('./connection.ts'),
+            import('../move-position.ts'),
+          ]);
+          const log = await logOf(config, { topic, partition }).catch(() => undefined);
+          const asked = { topic, partition, byWhom: actorOf(actor), ...(reason === undefined ? {} : { reason }) };
+          const next = await resume(db, asked, (row) => assertResumable(row, log, { oldLogIsBack })).catch((error) => {
+            throw error instanceof NotMoved ? new Failure(`${topic}[${partition}]: ${error.message}`) : error;
+          });
+          if (next === undefined) throw new Failure(`${topic}[${partition}] is not halted: nothing to resume.`);
+          out.one({ topic, partition, state: 'running', position: next, wasHalted: before.haltedReason }, () =>
+            [
+              `${topic}[${partition}] runs again from ${next}`,
+              `it was halted: ${before.haltedReason ?? 'no reason given'}`,
+            ].join(' · '),
+          );
+          noticed(out);
+        }),
       ),
     );
 }
 
+type Resuming = { reason?: string; actor?: string; oldLogIsBack?: boolean };
 type Moving = { reason?: string; actor?: string; yes?: true; dryRun?: true };
 
 function registerAcceptLoss(group: Command): void {
@@ -219,12 +230,14 @@ async function move(
   }
   function inWords({ from, to, generation, lost }: Moved, isTried: boolean): string {
     const n = offsetsIn(lost);
-    const inLog = generation === from.generation ? '' : `, as generation ${generation} of its log`;
+    const isAnother = generation !== from.generation;
+    const inLog = isAnother ? `, as generation ${generation} of its log` : '';
+    const rest = isAnother ? `; what the other log held from ${from.next} on and was not read is not read` : '';
     const loss =
       lost === undefined
-        ? 'nothing is lost'
+        ? `nothing${isAnother ? ' of this log' : ''} is lost`
         : `${n} ${n === 1n ? 'offset is' : 'offsets are'} lost: ${lost.first} to ${lost.last}`;
-    return `${topic}[${partition}] ${isTried ? 'would go' : 'goes'} on at ${to}${inLog} · it was at ${from.next} · ${loss}`;
+    return `${topic}[${partition}] ${isTried ? 'would go' : 'goes'} on at ${to}${inLog} · it was at ${from.next} · ${loss}${rest}`;
   }
 }
 function rangeOf({ first, last }: { first: bigint; last: bigint }) {

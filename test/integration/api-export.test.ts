@@ -1,8 +1,10 @@
 // Dead letters as a download: whole, as they came, for whoever may see them; and the audit knows how many left, however it ended.
 import { type IncomingMessage, request as requestOf } from 'node:http';
+import { type SQL, sql } from 'drizzle-orm';
+import { PgDialect } from 'drizzle-orm/pg-core';
 import Fastify from 'fastify';
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { openDatabase } from '../../db/client.ts';
+import { type Db, openDatabase } from '../../db/client.ts';
 import { type App, checked, type Reach } from '../../src/api/app.ts';
 import { ExportedLine } from '../../src/api/contract.ts';
 import { type ExportOptions, exportRoute } from '../../src/api/export.ts';
@@ -61,6 +63,17 @@ async function copies(n: number, bytes: number): Promise<void> {
            record_ms, cluster_id, false, service_version, machine_version, instance, 'open'
       from (select * from dead_letters order by id limit 1) first, generate_series(1, ${n}::int) n`;
 }
+/** One behind ten million numbers that nobody has. */
+async function farOff(): Promise<void> {
+  await copies(1, 1);
+  await world.sql`
+    insert into dead_letters (id, topic, partition, generation, "offset", stage, code, message, headers, sha256, size, record_ms,
+                              cluster_id, blocks, service_version, machine_version, instance, status)
+    overriding system value
+    select 10000000, topic, partition, 9, 2, stage, 'copy', message, headers, sha256, 0, record_ms,
+           cluster_id, false, service_version, machine_version, instance, 'open'
+      from dead_letters where code = 'copy'`;
+}
 /** The answer as far as its head; nothing of the rest is read. */
 function unread(url: string, token = TOKENS.operator): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -70,6 +83,7 @@ function unread(url: string, token = TOKENS.operator): Promise<IncomingMessage> 
   });
 }
 const wholeOf = async (answer: IncomingMessage) => (await answer.toArray()).length;
+const linesIn = async (answer: IncomingMessage) => linesOf(Buffer.concat(await answer.toArray()).toString()).length;
 const EIGHT_MEGABYTES = [800, 10_000] as const;
 /** What the sockets of both sides may hold, and a page; the whole is 30 MB. */
 const ON_ITS_WAY = 12_000_000;
@@ -162,15 +176,19 @@ describe('what comes', () => {
 describe('a reader that does not read', () => {
   test('is not read ahead for, keeps no connection from others, and when it leaves the audit has how many left', async () => {
     await copies(3_000, 10_000);
-    const slow = await Promise.all([1, 2, 3].map(() => unread(`${service.url}${PATH}?code=copy`)));
+    const own = await served({});
+    const url = `${own.url}/dead-letters/export?code=copy`;
+    const slow = await Promise.all(['ann', 'ann', 'bob'].map((who) => unread(url, who)));
     // While one goes to its end, page by page in turn with the others, they have time to be read ahead for.
-    expect(linesOf((await download('?code=copy')).text)).toHaveLength(3_000);
+    expect(await linesIn(await unread(url, 'bob'))).toBe(3_000);
     await until(async () => expect((await audit()).filter(({ result }) => result !== null)).toHaveLength(1));
     await world.sql`delete from audit where result is not null`;
-    slow.push(await unread(`${service.url}${PATH}?code=copy`));
+    slow.push(await unread(url, 'bob'));
     // Four that are open, as many as there are connections for reads.
-    expect((await ask(service.url, '/api/v1/dead-letters', { headers: bearer(TOKENS.viewer) })).status).toBe(200);
-    expect(expectProblem(await download(), 'unavailable', 503).detail).toMatch(/^4 exports are open/);
+    await own.db.execute(sql`select 1`);
+    const refused = await ask(own.url, '/dead-letters/export', { headers: bearer('cid') });
+    expect(expectProblem(refused, 'unavailable', 503).detail).toMatch(/^4 exports are open.* all together/);
+    expect(refused.headers.get('retry-after')).toBe('30');
     expect((await audit()).map(({ result }) => result)).toEqual([null, null, null, null]);
     for (const answer of slow) answer.destroy();
     await until(async () => expect((await audit()).every(({ result }) => result !== null)).toBe(true));
@@ -183,6 +201,24 @@ describe('a reader that does not read', () => {
       expect(result.lastId).toBe(last?.id);
     }
     expect(linesOf((await download('?code=schema')).text)).toHaveLength(1);
+  });
+
+  test('has two at once: a third of the same person is refused, another person begins, and so does the third when one has left', async () => {
+    await copies(3_000, 10_000);
+    const own = await served({});
+    const url = `${own.url}/dead-letters/export?code=copy`;
+    const [first, second] = await Promise.all([unread(url, 'ann'), unread(url, 'ann')]);
+    const refused = await ask(own.url, '/dead-letters/export', { headers: bearer('ann') });
+    expect(expectProblem(refused, 'unavailable', 503).detail).toMatch(/^2 exports of yours are open/);
+    expect((await audit()).map(({ who }) => who)).toEqual(['ann', 'ann']);
+    const other = await unread(url, 'bob');
+    expect(other.statusCode).toBe(200);
+    first.destroy();
+    await until(async () => {
+      const third = await unread(`${own.url}/dead-letters/export?code=schema`, 'ann');
+      expect([third.statusCode, await linesIn(third)]).toEqual([200, 1]);
+    });
+    for (const answer of [second, other]) answer.destroy();
   });
 
   test('is let go after a while', async () => {
@@ -201,6 +237,37 @@ describe('a reader that does not read', () => {
     await other.stop();
     const [row] = await audit();
     expect(row?.result).toMatchObject({ exported: expect.any(Number), interrupted: true });
+  });
+});
+
+describe('a search among ten million that finds nothing', () => {
+  test('has its head after one question, and others ask between its questions', async () => {
+    await farOff();
+    const questions = watched();
+    const own = await served({}, questions.of);
+    const search = await unread(`${own.url}/dead-letters/export?code=never`, 'ann'); // its second question waits
+    const other = unread(`${own.url}/dead-letters/export?code=schema`, 'bob');
+    await until(async () => expect(await audit()).toHaveLength(2));
+    questions.goOn();
+    expect(await Promise.all([linesIn(search), other.then(linesIn)])).toEqual([0, 1]);
+    expect(questions.asked.filter((code) => code === 'never')).toHaveLength(100);
+    const begun = questions.asked.indexOf('schema');
+    const inTurn = Array.from({ length: 20 }, (_, n) => (n % 2 === 0 ? 'schema' : 'never'));
+    expect(questions.asked.slice(begun, begun + 20)).toEqual(inTurn);
+  });
+
+  test('ends with its reader: nothing more is asked, and the audit says that nothing left', async () => {
+    await farOff();
+    const questions = watched();
+    const own = await served({}, questions.of);
+    const search = await unread(`${own.url}/dead-letters/export?code=never`, 'ann');
+    search.destroy();
+    await own.firstLeft;
+    questions.goOn();
+    await until(async () =>
+      expect((await audit()).map(({ result }) => result)).toEqual([{ exported: 0, lastId: null, interrupted: true }]),
+    );
+    expect(questions.asked).toEqual(['never', 'never']);
   });
 });
 
@@ -231,22 +298,42 @@ async function locked(use: () => Promise<unknown>): Promise<void> {
   await holding;
 }
 
-/** The route alone, with its own limits, for an operator. */
-async function served(options: ExportOptions): Promise<{ url: string }> {
-  const database = openDatabase(world.config().database);
+/** The route alone, with its own limits, for operators: a token is their name. `firstLeft`: the first reader has left. */
+async function served(options: ExportOptions, readsOf = (db: Db) => db) {
+  const database = openDatabase({ ...world.config().database, connections: 4 });
   const app = Fastify({ forceCloseConnections: true }) as unknown as App;
+  const { promise: firstLeft, resolve: leave } = Promise.withResolvers<void>();
   app.setValidatorCompiler(checked);
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, '/', refusedFor(error, SILENT)));
   app.decorateRequest('caller', null);
-  app.addHook('onRequest', async (request) => {
-    request.caller = { role: 'operator', who: 'ann', mayReveal: true };
+  app.addHook('onRequest', async (request, reply) => {
+    const who = request.headers.authorization?.slice('Bearer '.length) ?? '';
+    request.caller = { role: 'operator', who, mayReveal: true };
+    reply.raw.once('close', leave);
   });
-  exportRoute(app, { read: database.db, acts: { db: database.db } as Reach['acts'] }, options);
+  exportRoute(app, { read: readsOf(database.db), acts: { db: world.db } as Reach['acts'] }, options);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   onTestFinished(async () => {
     await app.close();
     await database.close();
   });
-  return { url };
+  return { url, db: database.db, firstLeft };
 }
 const SILENT = createLog({ level: 'silent' });
+
+/** Which code each question for a page is about, as they come; the second waits until it may go on. */
+function watched() {
+  const asked: unknown[] = [];
+  const { promise: mayGoOn, resolve: goOn } = Promise.withResolvers<void>();
+  onTestFinished(() => goOn());
+  const execute = async (db: Db, question: SQL) => {
+    const { sql: text, params } = new PgDialect().sqlToQuery(question);
+    if (text.includes('dead_letters d ')) {
+      asked.push(params.find((param) => param === 'never' || param === 'schema'));
+      if (asked.length === 2) await mayGoOn;
+    }
+    return await db.execute(question);
+  };
+  const of = (db: Db) => ({ execute: (question: SQL) => execute(db, question) }) as unknown as Db;
+  return { asked, of, goOn };
+}

@@ -16,7 +16,7 @@ const OPEN = { statuses: ['open', 'redriving'] };
 
 async function pagesOf(world: World, filter: Partial<ExportFilter> = {}): Promise<Exported[][]> {
   const pages: Exported[][] = [];
-  for await (const page of readPages(world.db, { ...OPEN, ...filter })) pages.push(page);
+  for await (const page of readPages(world.db, { ...OPEN, ...filter })) if (page.length > 0) pages.push(page);
   return pages;
 }
 const idsOf = async (world: World, filter: Partial<ExportFilter> = {}) =>

@@ -350,3 +350,54 @@ describe('nothing is moved, and nobody is told that it was', () => {
     expect(await positionOf(world)).toMatchObject({ next_offset: '5', state: 'halted' });
   });
 });
+
+describe('a partition that halted for its log is resumed', () => {
+  const users = async ({ sql }: World) =>
+    (await sql<{ id: string }[]>`select user_id as id from users order by 1`).map(({ id }) => id);
+
+  test('not in another cluster’s log: nothing of it is passed over', async ({ world }) => {
+    const { topic } = world;
+    await world.createTopic(1);
+    const before = await world.kafkaService();
+    await world.produce([created('u0'), created('u1')]);
+    await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '2' }));
+    await before.stop();
+    await world.produce([created('u2'), created('u3')]);
+    await world.sql`update positions set cluster_id = 'elsewhere' where topic = ${topic}`;
+    const service = await world.kafkaService();
+    await halted(service, topic, /^cluster/);
+    const asked = { reason: 'x', oldLogIsBack: true };
+    const { detail } = expectProblem(await post(service, topic, 'resume', asked), 'conflict', 409);
+    expect(detail).toMatch(/would halt again: cluster/);
+    expect(await positionOf(world)).toMatchObject({ next_offset: '2', state: 'halted' });
+    await world.sql`update positions set cluster_id = ${await clusterOf(world)} where topic = ${topic}`;
+    expectProblem(await post(service, topic, 'resume', { reason: 'x' }), 'conflict', 409);
+    expect((await post(service, topic, 'resume', asked)).status).toBe(200);
+    await until(async () => expect(await users(world)).toEqual(['u0', 'u1', 'u2', 'u3']));
+  });
+
+  test('not in one that was made anew and grew: it can only be set to its beginning', async ({ world }) => {
+    const { topic } = world;
+    await world.createTopic(1);
+    const before = await world.kafkaService();
+    await world.produce([created('u0'), created('u1'), created('u2')]);
+    await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '3' }));
+    await before.stop();
+    await admin(world, (admin) => admin.deleteTopics({ topics: [topic] }));
+    await until(() => admin(world, async (admin) => expect(await admin.listTopics()).not.toContain(topic)));
+    await until(() => world.createTopic(1));
+    await world.hangUp();
+    const service = await world.kafkaService();
+    const { position, generation } = await halted(service, topic, /^truncated/);
+    await world.produce(['n0', 'n1', 'n2', 'n3'].map(created));
+    const { detail } = expectProblem(await post(service, topic, 'resume', { reason: 'x' }), 'conflict', 409);
+    expect(detail).toMatch(/not clear which log this is/);
+    const move = { generation, position, reason: 'made anew', to: '0', newLog: true };
+    expect((await post(service, topic, 'set-position', move)).status).toBe(200);
+    await until(async () => expect(await users(world)).toEqual(['n0', 'n1', 'n2', 'n3', 'u0', 'u1', 'u2']));
+  });
+});
+
+async function clusterOf(world: World): Promise<string> {
+  return await admin(world, async (admin) => (await admin.describeCluster()).clusterId);
+}

@@ -165,7 +165,7 @@ describe('the answers to a halt', () => {
       '1 offset, 19 to 19',
     );
     expect(moveInWords({ ...moved, generation: 1, position: '0', from, lost: null })).toBe(
-      'It would go on at 0, as another log (generation 1); it stopped at 19. Nothing is lost.',
+      'It would go on at 0, as another log (generation 1); it stopped at 19. Nothing of this log is lost. The other log’s rest, from 19 on, is not read.',
     );
   });
 

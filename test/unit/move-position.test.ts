@@ -1,6 +1,6 @@
 // Which moves of a halted partition's position are allowed, and exactly what is lost by each.
 import { describe, expect, test } from 'vitest';
-import { type Halted, lossOf, moveOf, NotMoved, offsetsIn } from '../../src/move-position.ts';
+import { assertResumable, type Halted, lossOf, moveOf, NotMoved, offsetsIn } from '../../src/move-position.ts';
 
 const LOG = { clusterId: 'k1', logStart: 10n, logEnd: 20n };
 const row = (over: Partial<Halted> = {}): Halted => ({
@@ -83,4 +83,54 @@ describe('another log gets another generation', () => {
       expect(move(15n, { haltedReason })).toThrow(/not clear which log this is/);
     expect(move(15n, { haltedReason: 'truncated: the log ends at 3' }, true)().generation).toBe(4);
   });
+});
+
+describe('a partition goes on from where it stopped', () => {
+  const resume =
+    (over: Partial<Halted>, log: typeof LOG | undefined = LOG, oldLogIsBack = false) =>
+    () =>
+      assertResumable(row(over), log, { oldLogIsBack });
+
+  test.each([
+    ['whose log holds the position', {}, LOG, false],
+    ['that halted for no log, where the log can not be asked', { haltedReason: 'defect: 42703' }, undefined, false],
+    ['that a person halted, where the log can not be asked', { haltedReason: null }, undefined, false],
+    ['whose old log is back, as somebody says', { haltedReason: 'truncated: it ends at 3' }, LOG, true],
+    ['whose old cluster is back, as somebody says', { haltedReason: 'cluster: of k0' }, LOG, true],
+  ] as const)('%s', (_, over, log, oldLogIsBack) => {
+    expect(() => assertResumable(row(over), log, { oldLogIsBack })).not.toThrow();
+  });
+
+  test.each([
+    ['of another cluster', { clusterId: 'k0', haltedReason: 'cluster: of k0' }, /would halt again: cluster/],
+    [
+      'of a log that ends before the position',
+      { next: 21n, haltedReason: 'truncated: …' },
+      /would halt again: truncated/,
+    ],
+    ['of a log that begins behind the position', { next: 4n }, /would halt again: lost: offsets 4 to 9/],
+  ] as const)('but not %s, whatever somebody says', (_, over, why) => {
+    expect(resume(over, LOG, true)).toThrow(why);
+    expect(resume(over, LOG, true)).toThrow(NotMoved);
+  });
+
+  test.each(['truncated: it ended at 3', 'cluster: of k0'])(
+    'but not after “%s” without a word that the old log is back',
+    (haltedReason) => {
+      expect(resume({ haltedReason })).toThrow(/not clear which log this is.*--old-log-is-back/);
+    },
+  );
+
+  test.each(['gap: twice', 'lost: 1 to 3', 'truncated: …', 'cluster: …'])(
+    'but not after “%s” where the log can not be asked',
+    (haltedReason) => {
+      expect(() => assertResumable(row({ haltedReason }), undefined, { oldLogIsBack: true })).toThrow(
+        /can not be asked/,
+      );
+    },
+  );
+});
+
+test('there is no generation behind the last one', () => {
+  expect(move(15n, { generation: 32_767 }, true)).toThrow(/Too many logs/);
 });

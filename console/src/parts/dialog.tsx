@@ -57,6 +57,8 @@ export type ConfirmProps = {
   /** On the button: "Discard 5". */
   act: string;
   isDangerous?: boolean;
+  /** Something of `children` must be said first. */
+  isIncomplete?: boolean;
   /** Whether one says why; the text goes into the audit. */
   reason?: 'asked' | 'needed';
   reasonLabel?: string;
@@ -71,6 +73,7 @@ export function Confirm({
   children,
   act,
   isDangerous = false,
+  isIncomplete = false,
   reason,
   reasonLabel = 'Reason',
   onConfirm,
@@ -79,7 +82,7 @@ export function Confirm({
   const [text, setText] = useState('');
   const [isBusy, setBusy] = useState(false);
   const [problem, setProblem] = useState<ProblemSaid>();
-  const isMissing = reason === 'needed' && text.trim() === '';
+  const isMissing = isIncomplete || (reason === 'needed' && text.trim() === '');
   const confirm = async () => {
     if (isMissing || isBusy) return;
     setBusy(true);

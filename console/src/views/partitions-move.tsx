@@ -10,7 +10,15 @@ import type { IconName } from '../icons.tsx';
 import { Act, Confirm, CopyButton, Dialog, Loading, Note, Problem, say } from '../parts.ts';
 import { path } from '../router.ts';
 import { visible } from './dead-letters-text.ts';
-import { type Answer, answersTo, commandOf, haltInWords, isOffset, moveInWords } from './partitions-sums.ts';
+import {
+  type Answer,
+  answersTo,
+  commandOf,
+  haltInWords,
+  isOfAnotherLog,
+  isOffset,
+  moveInWords,
+} from './partitions-sums.ts';
 
 export type Answering = { row: PartitionRow; answer: Answer };
 export type OnAnswer = (asked: Answering) => void;
@@ -39,20 +47,33 @@ export function AnswerDialog({ row, answer, onClose }: Answering & { onClose: ()
 }
 
 function ResumeDialog({ row, onClose }: { row: PartitionRow; onClose: () => void }) {
+  const [isBack, setBack] = useState(false);
+  const isOfLog = isOfAnotherLog(row.why);
   return (
     <Confirm
       title={`Resume ${row.topic}/${row.partition}`}
-      scope={<>It goes on from position {row.position}, within 5 s, on whichever process has it. Nothing is skipped.</>}
+      scope={<>It goes on from position {row.position}, within 5 s, on whichever process has it.</>}
       act="Resume 1 partition"
+      isIncomplete={isOfLog && !isBack}
       reason="needed"
       reasonLabel="What was done about it"
       onConfirm={async (reason) => {
-        await post(path`partitions/${row.topic}/${row.partition}/resume`, { reason });
+        const word = isOfLog ? { oldLogIsBack: true } : {};
+        await post(path`partitions/${row.topic}/${row.partition}/resume`, { reason, ...word });
         say(`${row.topic}/${row.partition} goes on`);
       }}
       onClose={onClose}
     >
       <Why row={row} />
+      {isOfLog && (
+        <label class="check">
+          <input type="checkbox" checked={isBack} onChange={(event) => setBack(event.currentTarget.checked)} />
+          <span>
+            <strong>The old log is back.</strong> Of one that was made anew, what lies below {row.position} would never
+            be read.
+          </span>
+        </label>
+      )}
     </Confirm>
   );
 }
@@ -140,8 +161,7 @@ function MoveDialog({ row, answer, onClose }: Move & { onClose: () => void }) {
           <label class="check">
             <input type="checkbox" checked={isNew} onChange={(event) => setNew(event.currentTarget.checked)} />
             <span>
-              <strong>This is another log</strong> than the one that was read: the topic was made anew. What lies at the
-              old offsets is read as new.
+              <strong>This is another log</strong>: the topic was made anew.
             </span>
           </label>
         </>
@@ -178,7 +198,7 @@ function MoveDialog({ row, answer, onClose }: Move & { onClose: () => void }) {
 
 const SAYS = {
   'accept-loss':
-    'It goes on at the start of its log, within 5 s. What lay before and was not read is never read; it can not be taken back.',
+    'It goes on at the start of its log, within 5 s. What lay before is never read; it can not be taken back.',
   'set-position': 'It goes on there, within 5 s. What is skipped is never read; it can not be taken back.',
 } as const;
 

@@ -143,14 +143,18 @@ function kindOf(why: string | null): string {
   return /^[a-z]+/.exec(why ?? '')?.[0] ?? '';
 }
 
+/** It halted because this may be another log than the one that was read. */
+export function isOfAnotherLog(why: string | null): boolean {
+  return ['truncated', 'cluster'].includes(kindOf(why));
+}
+
 /** What a person may decide about a halted partition. */
 export type Answer = 'resume' | 'accept-loss' | 'set-position';
 
 /** Those that fit, the likeliest first. */
 export function answersTo({ why, position, logStart }: PartitionRow): readonly Answer[] {
-  const kind = kindOf(why);
-  if (kind === 'truncated' || kind === 'cluster') return ['set-position', 'resume'];
-  const isLost = logStart === null ? kind === 'lost' : BigInt(logStart) > BigInt(position);
+  if (isOfAnotherLog(why)) return ['set-position', 'resume'];
+  const isLost = logStart === null ? kindOf(why) === 'lost' : BigInt(logStart) > BigInt(position);
   return isLost ? ['accept-loss', 'resume'] : ['resume'];
 }
 
@@ -172,9 +176,11 @@ export function isOffset(text: string): boolean {
 /** "It would go on at 41; it stopped at 19. Lost: 22 offsets, 19 to 40." */
 export function moveInWords({ from, generation, position, lost }: Moved): string {
   const log = generation === from.generation ? '' : `, as another log (generation ${generation})`;
-  if (lost === null) return `It would go on at ${position}${log}; it stopped at ${from.position}. Nothing is lost.`;
+  const rest = generation === from.generation ? '' : ` The other log’s rest, from ${from.position} on, is not read.`;
+  if (lost === null)
+    return `It would go on at ${position}${log}; it stopped at ${from.position}. Nothing of this log is lost.${rest}`;
   const n = `${count(lost.offsets)} ${lost.offsets === '1' ? 'offset' : 'offsets'}`;
-  return `It would go on at ${position}${log}; it stopped at ${from.position}. Lost: ${n}, ${lost.first} to ${lost.last}.`;
+  return `It would go on at ${position}${log}; it stopped at ${from.position}. Lost: ${n}, ${lost.first} to ${lost.last}.${rest}`;
 }
 
 /** Those that are halted, together where the same can be done about them. */
