@@ -40,7 +40,10 @@ beforeAll(async () => {
   );
   await service.source.drain();
 });
+/** What a test holds back: a failed one does not let it go by itself. */
+const held = new Set<() => void>();
 afterEach(async () => {
+  for (const goOn of held) goOn();
   await world.sql`delete from dead_letters where generation = 9`;
   await until(async () => expect(await world.sql`select 1 from audit where result is null`).toHaveLength(0));
   await world.sql`delete from audit`;
@@ -325,7 +328,7 @@ const SILENT = createLog({ level: 'silent' });
 function watched() {
   const asked: unknown[] = [];
   const { promise: mayGoOn, resolve: goOn } = Promise.withResolvers<void>();
-  onTestFinished(() => goOn());
+  held.add(goOn);
   const execute = async (db: Db, question: SQL) => {
     const { sql: text, params } = new PgDialect().sqlToQuery(question);
     if (text.includes('dead_letters d ')) {
