@@ -41,6 +41,7 @@ export function lossOf(row: Halted, log: Log): Move {
     throw new NotMoved(
       `This is another log than the one that was read (${differenceOf(row, log)}). Restore that one, or set the position in this one.`,
     );
+  if (mayBeAnother(row)) throw new NotMoved(UNCLEAR);
   if (row.next >= log.logStart)
     throw new NotMoved(
       `Nothing is lost: the log begins at ${log.logStart}, the position is ${row.next}. Resume the partition.`,
@@ -59,7 +60,7 @@ export function moveOf(row: Halted, log: Log, { to, newLog }: { to: bigint; newL
     const began = { generation: row.generation + 1, clusterId: log.clusterId, next: log.logStart };
     return { generation: began.generation, to, clusterId: log.clusterId, lost: rangeOf(began, to) };
   }
-  if (/^(truncated|cluster)\b/.test(row.haltedReason ?? '')) throw new NotMoved(UNCLEAR);
+  if (mayBeAnother(row)) throw new NotMoved(UNCLEAR);
   if (to < row.next)
     throw new NotMoved(
       `Within the same log the position never goes back (it is ${row.next}): what lies before it was handled. ` +
@@ -74,21 +75,24 @@ const UNCLEAR =
   'that was made anew and grew would. If the old log is back, resume with --old-log-is-back (oldLogIsBack); if this is a new one, ' +
   'set the position with --new-log (newLog).';
 
-/** May it run again from where it stopped? `log`: undefined where it can not be asked, which matters only where the halt was about the
- *  log. Throws NotMoved: events would be skipped without a trace, or it would halt again. */
+/** May it run again from where it stopped? `log`: undefined where it can not be asked, which matters where it may be another one: a gap and
+ *  a loss are seen by whoever reads on. Throws NotMoved: events would be skipped without a trace, or it would halt again. */
 export function assertResumable(
   { haltedReason, ...row }: Pick<Halted, 'next' | 'clusterId' | 'haltedReason'>,
   log: Log | undefined,
   { oldLogIsBack }: { oldLogIsBack: boolean },
 ): void {
-  const isAboutLog = /^(gap|lost|truncated|cluster)\b/.test(haltedReason ?? '');
   if (log === undefined) {
-    if (!isAboutLog) return;
+    if (!mayBeAnother({ haltedReason })) return;
     throw new NotMoved('It halted for its log, and where that begins and ends can not be asked now: try again later.');
   }
   const why = judgeStart(row, log);
   if (why !== undefined) throw new NotMoved(`It would halt again: ${why}`);
-  if (/^(truncated|cluster)\b/.test(haltedReason ?? '') && !oldLogIsBack) throw new NotMoved(UNCLEAR);
+  if (mayBeAnother({ haltedReason }) && !oldLogIsBack) throw new NotMoved(UNCLEAR);
+}
+
+function mayBeAnother({ haltedReason }: Pick<Halted, 'haltedReason'>): boolean {
+  return /^(truncated|cluster)\b/.test(haltedReason ?? '');
 }
 
 function assertHalted({ state }: Halted): void {

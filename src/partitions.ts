@@ -169,11 +169,15 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   async function work(partition: Partition, batch: Batch, signal: AbortSignal): Promise<Taken> {
     const startedAtMs = Date.now();
     let poisons: Poisons = new Map();
+    let generation: number | undefined;
     for (;;) {
       if (signal.aborted) return { what: 'abandoned' };
       let tried: Work | undefined;
       try {
         const row = await rowOf(partition);
+        generation ??= row.generation;
+        // Another log by now: these records are of the one before.
+        if (row.generation !== generation) return { what: 'seek', next: row.next };
         if (row.state === 'halted') return { what: 'halted', reason: row.haltedReason ?? 'by an operator' };
         const verdict = judge(batch, row.next);
         if (verdict.what === 'seek') return await notContiguous(partition, batch, row);

@@ -228,15 +228,19 @@ export async function readStatus(admin: Admin, groupId: string, topics: readonly
   return { clusterId, partitions };
 }
 
-/** As it is now, with a connection of its own. Undefined: the cluster has no such partition. */
+/** As it is now, with a connection of its own; the group is not asked, whose coordinator may be away. Undefined: the cluster has no such
+ *  partition. */
 export async function readLog(
-  settings: KafkaConnection & { groupId: string },
+  settings: KafkaConnection,
   log: Log,
   { topic, partition }: TopicPartition,
 ): Promise<{ clusterId: string; logStart: bigint; logEnd: bigint } | undefined> {
-  const { clusterId, partitions } = await kafkaStatus({ ...settings, topics: [topic] }, log);
-  const found = partitions.find((each) => each.partition === partition);
-  return found && { clusterId, logStart: found.logStart, logEnd: found.logEnd };
+  return await withAdmin(settings, log, async (admin) => {
+    if (!(await admin.listTopics()).includes(topic)) return undefined;
+    const [{ clusterId }, offsets] = await Promise.all([admin.describeCluster(), admin.fetchTopicOffsets(topic)]);
+    const found = offsets.find((each) => each.partition === partition);
+    return found && { clusterId, logStart: BigInt(found.low), logEnd: BigInt(found.high) };
+  });
 }
 
 /** For `status`: as readStatus, with a connection of its own. */
