@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Servers } from '../dev/servers.ts';
 import { connectProducer } from '../src/sources/kafka-client.ts';
 import { evenLoad } from './even.ts';
-import { QUIET, setAndRestart, withService } from './service.ts';
-import { sendSteadily } from './steady.ts';
+import { sendSteadily } from './send.ts';
+import { handledRecords, QUIET, setAndRestart, withService } from './service.ts';
 
 export type Latency = { perSecond: number; events: number; p50Ms: number; p99Ms: number; maxMs: number };
 
@@ -32,8 +32,7 @@ export async function measureLatency(servers: Servers, partitions: number): Prom
     await producer.close();
     for (;;) {
       service.assertAlive();
-      const [row] = await service.sql`select sum((tallies->>'records')::bigint) as records from positions`;
-      if (Number(row?.records) === sent) break;
+      if ((await handledRecords(service)) === sent) break;
       await sleep(100);
     }
     const [row] = await service.sql<{ events: string; ms: number[] }[]>`

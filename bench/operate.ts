@@ -19,7 +19,7 @@ import { connectProducer, type OutgoingRecord } from '../src/sources/kafka-clien
 import { verify } from '../src/verify.ts';
 import { usersWaitingFor } from '../src/wake.ts';
 import { cpuSeconds } from './proc.ts';
-import { QUIET, type Service, withService } from './service.ts';
+import { handledRecords, QUIET, type Service, withService } from './service.ts';
 
 export type Rate = {
   act: string;
@@ -141,10 +141,9 @@ async function untilHandled(service: Service, records: number): Promise<void> {
   const untilMs = performance.now() + GIVE_UP_AFTER_MS;
   for (;;) {
     service.assertAlive();
-    const [row] = await service.sql<{ n: string | null }[]>`
-      select sum((tallies->>'records')::bigint) as n from positions`.catch(() => []);
-    if (Number(row?.n) === records) return;
-    if (performance.now() > untilMs) throw new Error(`${row?.n} of ${records} records were handled`);
+    const handled = await handledRecords(service).catch(() => 0);
+    if (handled === records) return;
+    if (performance.now() > untilMs) throw new Error(`${handled} of ${records} records were handled`);
     await sleep(200);
   }
 }

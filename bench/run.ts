@@ -16,11 +16,12 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Servers, startServers } from '../dev/servers.ts';
-import { connectProducer, type OutgoingRecord, withAdmin } from '../src/sources/kafka-client.ts';
+import { withAdmin } from '../src/sources/kafka-client.ts';
 import { type EvenOptions, evenLoad } from './even.ts';
 import { type Latency, measureLatency } from './latency.ts';
 import { measureOperating, inWords as rateInWords } from './operate.ts';
 import { drawnInWords, measureScale, inWords as waitedInWords } from './scale.ts';
+import { sendAll } from './send.ts';
 import { QUIET } from './service.ts';
 import { countStatements, statementsInWords } from './statements.ts';
 import { compareStreams, streamsInWords } from './streams.ts';
@@ -142,21 +143,7 @@ async function createTopic({ settings }: Servers, numPartitions: number): Promis
 /** Puts the load into `user-events`. Returns how many records that are. */
 async function fill(servers: Servers, load: EvenOptions): Promise<number> {
   await createTopic(servers, load.partitions);
-  const connection = { brokers: [servers.settings.KAFKA_BROKERS as string], clientId: 'bench' };
-  const producer = await connectProducer(connection, QUIET);
-  let records = 0;
-  let chunk: OutgoingRecord[] = [];
-  const send = async () => {
-    await producer.send(chunk);
-    records += chunk.length;
-    chunk = [];
-  };
-  for (const record of evenLoad(load)) {
-    chunk.push(record);
-    if (chunk.length === 1_000) await send();
-  }
-  await send();
-  await producer.close();
+  const records = await sendAll(servers, evenLoad(load));
   const { events, users, partitions, seed } = load;
   console.error(
     `${records} records sent: ${events} events of ${users} distinct users in ${partitions} partitions, and their customers (seed ${seed})`,

@@ -8,9 +8,9 @@ import type { Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import { CHROMIUM_FLAGS, findChromium } from '../dev/chromium.ts';
 import type { Servers } from '../dev/servers.ts';
-import { connectProducer, type OutgoingRecord } from '../src/sources/kafka-client.ts';
 import { type EvenOptions, evenLoad } from './even.ts';
-import { QUIET, type Service, withService } from './service.ts';
+import { sendAll } from './send.ts';
+import { handledRecords, type Service, withService } from './service.ts';
 
 /** Milliseconds. */
 export type Waited = { question: string; times: number; p50: number; p95: number; max: number };
@@ -33,7 +33,6 @@ export type Scaled = {
 };
 
 const TEMPLATES: EvenOptions = { events: 500, users: 100, partitions: 8, seed: 7 };
-const CHUNK = 20_000;
 const TIMES = 30;
 const WATCH_S = 30;
 
@@ -45,12 +44,12 @@ export async function measureScale(
 ): Promise<Scaled> {
   return await withService(servers, { name: 'bench_scale', env: { LOG_EVENTS: 'off' } }, async (service) => {
     await service.untilReady();
-    let sent = await send(servers, evenLoad(TEMPLATES));
+    let sent = await sendAll(servers, evenLoad(TEMPLATES));
     await untilSaved(service, sent);
     const steps = await multiply(service, users, say);
     say('sending the load');
-    sent += await send(servers, evenLoad(load));
-    const before = { at: performance.now(), n: await saved(service) };
+    sent += await sendAll(servers, evenLoad(load));
+    const before = { at: performance.now(), n: await handledRecords(service) };
     const waited: Waited[] = [];
     for (const [question, paths] of await questions(service)) {
       const ms: number[] = [];
@@ -59,7 +58,7 @@ export async function measureScale(
       say(inWords(waited.at(-1) as Waited));
     }
     const drawn = await draw(service, say);
-    const after = { at: performance.now(), n: await saved(service) };
+    const after = { at: performance.now(), n: await handledRecords(service) };
     if (after.n === sent) throw new Error('the load ended before the looking did: send more --events');
     const eventsPerSecond = Math.round(((after.n - before.n) * 1_000) / (after.at - before.at));
     return { users, steps, eventsPerSecond, waited, ...(drawn === undefined ? {} : { drawn }) };
@@ -76,29 +75,8 @@ function of(ms: number[]): { p50: number; p95: number; max: number } {
   return { p50: at(0.5), p95: at(0.95), max: at(1) };
 }
 
-async function send({ settings }: Servers, load: Iterable<OutgoingRecord>): Promise<number> {
-  const producer = await connectProducer({ brokers: [settings.KAFKA_BROKERS as string], clientId: 'bench' }, QUIET);
-  let sent = 0;
-  const records: OutgoingRecord[] = [];
-  for (const record of load) {
-    records.push(record);
-    if (records.length === CHUNK) {
-      await producer.send(records.splice(0));
-      sent += CHUNK;
-    }
-  }
-  if (records.length > 0) await producer.send(records);
-  await producer.close();
-  return sent + records.length;
-}
-
-async function saved({ sql }: Service): Promise<number> {
-  const [row] = await sql<{ n: string | null }[]>`select sum((tallies->>'records')::bigint) as n from positions`;
-  return Number(row?.n ?? 0);
-}
-
 async function untilSaved(service: Service, n: number): Promise<void> {
-  while ((await saved(service)) < n) {
+  while ((await handledRecords(service)) < n) {
     service.assertAlive();
     await sleep(100);
   }

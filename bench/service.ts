@@ -73,6 +73,12 @@ export function connect({ DB_HOST, DB_PORT, DB_DATABASE, DB_USER, DB_PASSWORD }:
   return postgres({ ...to, username: DB_USER as string, password: DB_PASSWORD as string, max: 1, onnotice: () => {} });
 }
 
+/** How many records were handled so far. Rejects before the service has made its tables. */
+export async function handledRecords({ sql }: Pick<Service, 'sql'>): Promise<number> {
+  const [row] = await sql<{ n: string | null }[]>`select sum((tallies->>'records')::bigint) as n from positions`;
+  return Number(row?.n ?? 0);
+}
+
 /** Settings of the server that need a restart. */
 export async function setAndRestart({ postgres: server, settings }: Servers, values: Settings): Promise<void> {
   const sql = connect(settings);

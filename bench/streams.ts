@@ -12,8 +12,8 @@ import type { Servers } from '../dev/servers.ts';
 import { connectProducer } from '../src/sources/kafka-client.ts';
 import { evenLoad } from './even.ts';
 import { cpuSeconds } from './proc.ts';
-import { QUIET, type Service, withService } from './service.ts';
-import { sendSteadily } from './steady.ts';
+import { sendSteadily } from './send.ts';
+import { handledRecords, QUIET, type Service, withService } from './service.ts';
 
 /** `cpu`: milliseconds per second. `all`: with Kafka and Redis. */
 export type Stretch = { seconds: number; events: number; cpu: Record<'service' | 'postgres' | 'all', number> };
@@ -99,16 +99,16 @@ async function stretch(servers: Servers, service: Service, which: Pair['first'],
   };
 }
 
-async function look(servers: Servers, { pid, sql }: Service) {
-  const [row] = await sql<{ n: string | null }[]>`select sum((tallies->>'records')::bigint) as n from positions`;
+async function look(servers: Servers, service: Service) {
+  const events = await handledRecords(service);
   const of = (pid: number | undefined, withChildren = false) => {
     const seconds = pid === undefined ? 0 : cpuSeconds(pid, withChildren);
     if (seconds === null) throw new Error('CPU can only be measured on Linux');
     return seconds;
   };
-  const [service, postgres] = [of(pid), of(servers.postgres.pid, true)];
-  const all = service + postgres + of(servers.kafka?.pid) + of(servers.redis?.pid);
-  return { ms: performance.now(), events: Number(row?.n ?? 0), cpu: { service, postgres, all } };
+  const [own, postgres] = [of(service.pid), of(servers.postgres.pid, true)];
+  const all = own + postgres + of(servers.kafka?.pid) + of(servers.redis?.pid);
+  return { ms: performance.now(), events, cpu: { service: own, postgres, all } };
 }
 
 /** Each reads all of it, as a page does that keeps up. Throws where a stream is refused. */

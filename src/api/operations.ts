@@ -155,9 +155,7 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
     },
     async (request) => {
       const { topic, partition } = request.params;
-      const of = (row: PartitionRow) => row.topic === topic && row.partition === partition;
-      const before = (await live.partitions()).find(of);
-      if (before === undefined) throw notFound('such partition');
+      const before = await rowOf({ topic, partition });
       const { reason, oldLogIsBack = false } = request.body;
       const log = await inTime(acts.logOf({ topic, partition }), LOG_WITHIN_MS).catch(() => undefined);
       const asked = { topic, partition, reason, byWhom: callerOf(request).who };
@@ -213,8 +211,7 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
     move: (log: Log) => Promise<HasMoved | undefined>,
   ): Promise<Moved> {
     const { topic, partition, dryRun } = asked;
-    const isIt = (row: PartitionRow) => row.topic === topic && row.partition === partition;
-    if (!(await live.partitions()).some(isIt)) throw notFound('such partition');
+    await rowOf({ topic, partition });
     const log = await logOf({ topic, partition });
     const done = await move(log).catch(refuseMove);
     if (done === undefined) throw notFound('such partition');
@@ -225,6 +222,13 @@ export function operationRoutes(app: App, { read, live, acts, basePath }: Reach)
       position: String(to),
       lost: lost === undefined ? null : inText(lost),
     };
+  }
+
+  /** Throws Refused where it was never read. */
+  async function rowOf({ topic, partition }: TopicPartition): Promise<PartitionRow> {
+    const row = (await live.partitions()).find((row) => row.topic === topic && row.partition === partition);
+    if (row === undefined) throw notFound('such partition');
+    return row;
   }
 
   async function logOf(partition: TopicPartition): Promise<Log> {

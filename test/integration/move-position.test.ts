@@ -21,6 +21,13 @@ const cut = (world: World, offset: number) =>
     await admin.fetchTopicOffsets(world.topic); // kafkajs must know the topic first
     await admin.deleteTopicRecords({ topic: world.topic, partitions: [{ partition: 0, offset: String(offset) }] });
   });
+/** The topic is deleted, and there is another one of its name. */
+async function makeAnew(world: World): Promise<void> {
+  await admin(world, (admin) => admin.deleteTopics({ topics: [world.topic] }));
+  await until(() => admin(world, async (admin) => expect(await admin.listTopics()).not.toContain(world.topic)));
+  await until(() => world.createTopic(1));
+  await world.hangUp();
+}
 const minute = (n: number) => new Date(Date.UTC(2025, 0, 31, 10, n)).toISOString();
 
 let n = 0;
@@ -142,10 +149,7 @@ describe('a topic that was deleted and made anew', () => {
     const old = await positionOf(world);
     expect(old).toMatchObject({ leader_epoch: 0, tail_offset: '4' });
 
-    await admin(world, (admin) => admin.deleteTopics({ topics: [topic] }));
-    await until(() => admin(world, async (admin) => expect(await admin.listTopics()).not.toContain(topic)));
-    await until(() => world.createTopic(1));
-    await world.hangUp();
+    await makeAnew(world);
     await world.produce([
       status('u0', 'SUSPENDED', minute(2)),
       rawRecord('again no event'),
@@ -383,10 +387,7 @@ describe('a partition that halted for its log is resumed', () => {
     await world.produce([created('u0'), created('u1'), created('u2')]);
     await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '3' }));
     await before.stop();
-    await admin(world, (admin) => admin.deleteTopics({ topics: [topic] }));
-    await until(() => admin(world, async (admin) => expect(await admin.listTopics()).not.toContain(topic)));
-    await until(() => world.createTopic(1));
-    await world.hangUp();
+    await makeAnew(world);
     const service = await world.kafkaService();
     const { position, generation } = await halted(service, topic, /^truncated/);
     await world.produce(['n0', 'n1', 'n2', 'n3'].map(created));

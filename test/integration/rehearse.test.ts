@@ -65,6 +65,17 @@ async function customerOf(world: World, users: number) {
   await stop();
 }
 
+/** Who asked leaves as the first event is read. */
+function leavingAtFirstEvent(world: World) {
+  const stopping = new AbortController();
+  const own = draining(world);
+  const decode: typeof own.decode = (...record) => {
+    stopping.abort();
+    return own.decode(...record);
+  };
+  return { draining: { ...own, decode }, signal: stopping.signal };
+}
+
 describe('a rehearsal stops, and says so', () => {
   test('behind the first 2,000 events that a customer lets go', async ({ world }) => {
     await customerOf(world, 2_300);
@@ -154,25 +165,15 @@ describe('giving up what waits of users that do not exist yet is rehearsed', () 
 
   test('and ends in between where nobody waits for it any more', async ({ world }) => {
     await absent(world, 1, 1_500);
-    const stopping = new AbortController();
-    const own = draining(world);
-    const decode: typeof own.decode = (...record) => {
-      stopping.abort();
-      return own.decode(...record);
-    };
-    const rehearsed = await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal });
+    const { draining, signal } = leavingAtFirstEvent(world);
+    const rehearsed = await previewGivingUp(draining, {}, { who: 'ann', signal });
     expect(rehearsed).toMatchObject({ matched: 1_000, interrupted: true });
   });
 
   test('and says no such thing where nobody waits for it any more, and nothing was left', async ({ world }) => {
     await absent(world, 1, 300);
-    const stopping = new AbortController();
-    const own = draining(world);
-    const decode: typeof own.decode = (...record) => {
-      stopping.abort();
-      return own.decode(...record);
-    };
-    expect(await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal })).toEqual({
+    const { draining, signal } = leavingAtFirstEvent(world);
+    expect(await previewGivingUp(draining, {}, { who: 'ann', signal })).toEqual({
       ...{ matched: 300, outcomes: { discarded: 300 }, others: {} },
     });
   });
@@ -193,13 +194,8 @@ describe('giving up what waits of a user whose hold has ended is rehearsed', () 
 
   test('as it would be done: where it was interrupted, nothing goes that would be given up', async ({ world }) => {
     await letGo(world, ...Array.from({ length: 1_200 }, (_, n) => moved('u1', n)), created('u1'));
-    const stopping = new AbortController();
-    const own = draining(world);
-    const decode: typeof own.decode = (...record) => {
-      stopping.abort();
-      return own.decode(...record);
-    };
-    expect(await previewGivingUp({ ...own, decode }, {}, { who: 'ann', signal: stopping.signal })).toEqual({
+    const { draining, signal } = leavingAtFirstEvent(world);
+    expect(await previewGivingUp(draining, {}, { who: 'ann', signal })).toEqual({
       ...{ matched: 1_000, outcomes: { discarded: 1_000 }, others: {}, more: true, interrupted: true },
     });
   });

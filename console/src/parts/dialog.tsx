@@ -134,3 +134,27 @@ export function Confirm({
     </Dialog>
   );
 }
+
+type ReasonProps = {
+  isNeeded: boolean;
+  reason: string;
+  onReason: (reason: string) => void;
+  children: ComponentChildren;
+};
+
+/** Why one does it; `children` say where that is kept. */
+export function ReasonField({ isNeeded, reason, onReason, children }: ReasonProps) {
+  return (
+    <label class="field">
+      <span>Why {isNeeded ? '(needed)' : '(optional)'}</span>
+      <textarea
+        rows={2}
+        maxLength={500}
+        required={isNeeded}
+        value={reason}
+        onInput={(event) => onReason(event.currentTarget.value)}
+      />
+      <small class="muted">{children}</small>
+    </label>
+  );
+}

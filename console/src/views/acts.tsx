@@ -12,20 +12,7 @@ import type { JobRow, Preview, Problem as ProblemSaid } from '../../../src/api/c
 import { post, problemFor, useAnswer } from '../api.ts';
 import { count } from '../format.ts';
 import { jobs, link } from '../live.ts';
-import {
-  Act,
-  Badge,
-  Dialog,
-  Loading,
-  Note,
-  now,
-  OutcomeMark,
-  Problem,
-  StateBadge,
-  say,
-  Table,
-  UserId,
-} from '../parts.ts';
+import { Act, Badge, Dialog, Loading, Note, now, Problem, ReasonField, say } from '../parts.ts';
 import { hrefOf } from '../router.ts';
 import {
   type ActKind,
@@ -34,13 +21,11 @@ import {
   isForceWorthIt,
   isQuiet,
   jobInWords,
-  linesOf,
-  othersInWords,
   previewInWords,
   progressOf,
   scopeOf,
 } from './acts-words.ts';
-import { visible } from './dead-letters-text.ts';
+import { REHEARSED, Rehearsed, useRehearsal } from './rehearsal.tsx';
 
 export type ActAsked = {
   kind: ActKind;
@@ -60,8 +45,6 @@ const ROUTES = {
   'give up': 'waiting/discard',
 } as const;
 const VERBS = { redrive: 'Redrive', discard: 'Discard', 'give up': 'Discard' } as const;
-/** A rehearsal keeps nothing, so nobody is asked why yet; but where the act takes a reason, the server does. */
-const REHEARSED = 'tried out';
 
 export function ActDialog({ kind, chosen, n, onClose, onDone }: ActProps) {
   const [isForced, setForced] = useState(false);
@@ -69,7 +52,10 @@ export function ActDialog({ kind, chosen, n, onClose, onDone }: ActProps) {
   const [job, setJob] = useState<JobRow>();
   const [problem, setProblem] = useState<ProblemSaid>();
   const [isBusy, setBusy] = useState(false);
-  const rehearsal = useRehearsal(kind, chosen, isForced);
+  // What was chosen stays what it was when the dialog was opened.
+  const fixed = useRef(chosen).current;
+  const tried = { isForced, reason: kind !== 'redrive' || isForced ? REHEARSED : '', dryRun: true as const };
+  const rehearsal = useRehearsal<Preview>(ROUTES[kind], bodyOf(kind, fixed, tried)); // D2
   const isDiscard = kind !== 'redrive';
   const isReasonNeeded = isDiscard || isForced;
   const preview = rehearsal.preview;
@@ -139,7 +125,12 @@ export function ActDialog({ kind, chosen, n, onClose, onDone }: ActProps) {
             <Loading lines={4} what="Trying it out" />
           </>
         ) : (
-          <Rehearsed preview={preview} kind={kind} />
+          <Rehearsed
+            preview={preview}
+            kind={kind}
+            sum={previewInWords(preview, kind)}
+            each={preview.matched === 1 ? 'What would become of it' : 'What would become of each'}
+          />
         )}
       </section>
       {kind === 'redrive' && (isForced || (preview !== undefined && isForceWorthIt(preview))) && (
@@ -152,17 +143,9 @@ export function ActDialog({ kind, chosen, n, onClose, onDone }: ActProps) {
         </label>
       )}
       {preview !== undefined && preview.matched > 0 && (
-        <label class="field">
-          <span>Why {isReasonNeeded ? '(needed)' : '(optional)'}</span>
-          <textarea
-            rows={2}
-            maxLength={500}
-            required={isReasonNeeded}
-            value={reason}
-            onInput={(event) => setReason(event.currentTarget.value)}
-          />
-          <small class="muted">It is kept with {preview.matched === 1 ? 'it' : 'them'}, and in the audit.</small>
-        </label>
+        <ReasonField isNeeded={isReasonNeeded} reason={reason} onReason={setReason}>
+          It is kept with {preview.matched === 1 ? 'it' : 'them'}, and in the audit.
+        </ReasonField>
       )}
       {problem && <Problem problem={problem} />}
     </Dialog>
@@ -185,105 +168,6 @@ function bodyOf(kind: ActKind, chosen: Chosen, { isForced, reason, dryRun }: How
     ...(kind === 'redrive' && isForced ? { force: true } : {}),
     ...(reason === '' ? {} : { reason }),
   };
-}
-
-/** What the act would do, asked of the server anew when it is another one (D2). */
-function useRehearsal(kind: ActKind, chosen: Chosen, isForced: boolean) {
-  const [seen, setSeen] = useState<{ preview?: Preview; problem?: ProblemSaid }>({});
-  const [turn, setTurn] = useState(0);
-  // What was chosen stays what it was when the dialog was opened.
-  const fixed = useRef(chosen).current;
-  useEffect(() => {
-    const abort = new AbortController();
-    setSeen({});
-    const reason = kind !== 'redrive' || isForced ? REHEARSED : '';
-    post<Preview>(ROUTES[kind], bodyOf(kind, fixed, { isForced, reason, dryRun: true }), abort.signal).then(
-      (preview) => abort.signal.aborted || setSeen({ preview }),
-      (error: unknown) => abort.signal.aborted || setSeen({ problem: problemFor(error) }),
-    );
-    return () => abort.abort();
-  }, [kind, isForced, turn]);
-  return { ...seen, again: () => setTurn(turn + 1) };
-}
-
-function Rehearsed({ preview, kind }: { preview: Preview; kind: ActKind }) {
-  const lines = linesOf(preview.outcomes);
-  const others = othersInWords(preview);
-  return (
-    <>
-      <p class="rehearsal-sum">{previewInWords(preview, kind)}</p>
-      {lines.length > 0 && (
-        <ul class="rehearsal-lines">
-          {lines.map(({ outcome, n, why }) => (
-            <li key={outcome}>
-              <span class="number">{count(n)}</span>
-              <OutcomeMark outcome={outcome} />
-              <span class="muted">{why}</span>
-            </li>
-          ))}
-        </ul>
-      )}
-      {others && <p>{others}</p>}
-      {preview.note !== null && <Note tone="warn">{preview.note}</Note>}
-      {preview.items.length > 0 && (
-        <details class="rehearsal-each" open={preview.items.length <= 5}>
-          <summary>
-            {preview.matched === 1 ? 'What would become of it' : 'What would become of each'}
-            {preview.items.length < preview.matched ? `: the first ${count(preview.items.length)}` : ''}
-          </summary>
-          <EachOf items={preview.items} kind={kind} />
-        </details>
-      )}
-    </>
-  );
-}
-
-type Item = Preview['items'][number];
-
-export function EachOf({ items, kind }: { items: readonly Item[]; kind: ActKind }) {
-  return (
-    <Table
-      caption="What would become of each"
-      rows={items}
-      keyOf={(item) => item.id}
-      columns={[
-        // In a rehearsal what waits would become dead letters whose numbers will be others.
-        ...(kind === 'give up'
-          ? []
-          : [{ head: 'Number', kind: 'tight' as const, cell: ({ id }: Item) => <span class="number">{id}</span> }]),
-        {
-          head: 'User',
-          kind: 'tight',
-          cell: ({ userId }) =>
-            userId === null ? <span class="muted">nobody’s</span> : <UserId id={userId} copy={false} most={20} />,
-        },
-        {
-          head: 'Event',
-          kind: 'tight',
-          cell: (item) => (
-            <span title={`${item.topic}/${item.partition}@${item.offset}`}>
-              {item.type ?? <span class="muted">not known</span>}
-            </span>
-          ),
-        },
-        { head: 'Would be', kind: 'wide', cell: (item) => <Would {...item} /> },
-      ]}
-    />
-  );
-}
-
-function Would({ outcome, from, to, code, message }: Item) {
-  return (
-    <span class="would">
-      <OutcomeMark outcome={outcome} />
-      {outcome === 'applied' && to !== null && (
-        <span class="would-move">
-          <StateBadge state={from} /> → <StateBadge state={to} />
-        </span>
-      )}
-      {outcome === 'dead' && <span class="muted">{visible(`${code}${message === null ? '' : `: ${message}`}`)}</span>}
-    </span>
-  );
 }
 
 // ---- jobs -------------------------------------------------------------------------------------------------------------------

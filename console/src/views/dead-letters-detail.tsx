@@ -17,6 +17,7 @@ import {
   Note,
   NotFound,
   Problem,
+  ReasonField,
   StateBadge,
   say,
   Time,
@@ -329,17 +330,9 @@ function Editor({ letter, content, onClose, onEdited }: Omit<EditProps, 'reveale
           <Icon name="reload" size={12} /> As it was received
         </button>
       )}
-      <label class="field">
-        <span>Why (needed)</span>
-        <textarea
-          rows={2}
-          maxLength={500}
-          required
-          value={reason}
-          onInput={(event) => setReason(event.currentTarget.value)}
-        />
-        <small class="muted">It is kept with it, and in the audit.</small>
-      </label>
+      <ReasonField isNeeded reason={reason} onReason={setReason}>
+        It is kept with it, and in the audit.
+      </ReasonField>
       {problem && <Problem problem={problem} />}
     </Dialog>
   );

@@ -3,11 +3,11 @@
 // Owns:          how the answers are shown. Does not own: which there are, and their words (partitions-sums.ts).
 //
 // W1  Nothing can be confirmed that was not tried out first; what was tried out is what is done, or it is a conflict.
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import type { Moved, PartitionRow, Problem as ProblemSaid } from '../../../src/api/contract.ts';
 import { post, problemFor } from '../api.ts';
 import type { IconName } from '../icons.tsx';
-import { Act, Confirm, CopyButton, Dialog, Loading, Note, Problem, say } from '../parts.ts';
+import { Act, Confirm, CopyButton, Dialog, Loading, Note, Problem, ReasonField, say } from '../parts.ts';
 import { path } from '../router.ts';
 import { visible } from './dead-letters-text.ts';
 import {
@@ -19,6 +19,7 @@ import {
   isOffset,
   moveInWords,
 } from './partitions-sums.ts';
+import { REHEARSED, useRehearsal } from './rehearsal.tsx';
 
 export type Answering = { row: PartitionRow; answer: Answer };
 export type OnAnswer = (asked: Answering) => void;
@@ -92,8 +93,6 @@ function Why({ row }: { row: PartitionRow }) {
 // ---- a position that is moved -----------------------------------------------------------------------------------------------
 
 type Move = { row: PartitionRow; answer: 'accept-loss' | 'set-position' };
-/** A rehearsal keeps nothing, so nobody is asked why yet; the server takes a reason all the same. */
-const REHEARSED = 'tried out';
 
 function MoveDialog({ row, answer, onClose }: Move & { onClose: () => void }) {
   const [to, setTo] = useState(row.logStart ?? '0');
@@ -102,24 +101,29 @@ function MoveDialog({ row, answer, onClose }: Move & { onClose: () => void }) {
   const [problem, setProblem] = useState<ProblemSaid>();
   const [isBusy, setBusy] = useState(false);
   const choice = answer === 'set-position' ? { to, newLog: isNew } : {};
-  const tried = useRehearsal({ row, answer }, choice);
+  // The row stays what it was when the dialog was opened.
+  const canAsk = answer === 'accept-loss' || isOffset(to);
+  const body = canAsk ? { ...bodyOf(row, REHEARSED), ...choice, dryRun: true } : undefined;
+  const tried = useRehearsal<Moved>(routeOf({ row, answer }), body, answer === 'accept-loss' ? 0 : TYPED_MS);
+  const moved = tried.preview;
+  const isTrying = canAsk && moved === undefined && tried.problem === undefined;
   const name = `${row.topic}/${row.partition}`;
   const whyNot = isBusy
     ? 'It is being done.'
-    : tried.moved === undefined
+    : moved === undefined
       ? 'It is tried out first.'
       : reason.trim() === ''
         ? 'Say why first.'
         : undefined;
 
   const move = async () => {
-    if (tried.moved === undefined) return;
+    if (moved === undefined) return;
     setBusy(true);
     setProblem(undefined);
     try {
-      const seen = answer === 'accept-loss' ? { logStart: tried.moved.position } : {};
+      const seen = answer === 'accept-loss' ? { logStart: moved.position } : {};
       await post(routeOf({ row, answer }), { ...bodyOf(row, reason.trim()), ...choice, ...seen });
-      say(`${name} goes on at ${tried.moved.position}`);
+      say(`${name} goes on at ${moved.position}`);
       onClose();
     } catch (error) {
       setProblem(problemFor(error));
@@ -166,30 +170,22 @@ function MoveDialog({ row, answer, onClose }: Move & { onClose: () => void }) {
           </label>
         </>
       )}
-      <section class="move-rehearsal" aria-label="What would happen" aria-live="polite" aria-busy={tried.isBusy}>
+      <section class="move-rehearsal" aria-label="What would happen" aria-live="polite" aria-busy={isTrying}>
         {tried.problem ? (
           <Problem problem={tried.problem} again={tried.again} />
-        ) : tried.moved === undefined ? (
-          tried.isBusy ? (
+        ) : moved === undefined ? (
+          isTrying ? (
             <Loading lines={2} what="Trying it out" />
           ) : (
             <p class="muted">Say at which offset.</p>
           )
         ) : (
-          <p class="move-says">{moveInWords(tried.moved)}</p>
+          <p class="move-says">{moveInWords(moved)}</p>
         )}
       </section>
-      <label class="field">
-        <span>Why (needed)</span>
-        <textarea
-          rows={2}
-          maxLength={500}
-          required
-          value={reason}
-          onInput={(event) => setReason(event.currentTarget.value)}
-        />
-        <small class="muted">It is kept with the loss, and in the audit.</small>
-      </label>
+      <ReasonField isNeeded reason={reason} onReason={setReason}>
+        It is kept with the loss, and in the audit.
+      </ReasonField>
       <Cli command={commandOf(answer, row, choice)} />
       {problem && <Problem problem={problem} />}
     </Dialog>
@@ -216,31 +212,6 @@ function routeOf({ row, answer }: Move): string {
 }
 function bodyOf({ generation, position }: PartitionRow, reason: string) {
   return { generation, position, reason };
-}
-
-/** What it would do, asked of the server anew when it is another one. The row stays what it was when the dialog was opened. */
-function useRehearsal({ row, answer }: Move, choice: { to?: string; newLog?: boolean }) {
-  const [seen, setSeen] = useState<{ moved?: Moved; problem?: ProblemSaid }>({});
-  const [turn, setTurn] = useState(0);
-  const isAsked = choice.to === undefined || isOffset(choice.to);
-  useEffect(() => {
-    setSeen({});
-    if (!isAsked) return;
-    const abort = new AbortController();
-    const body = { ...bodyOf(row, REHEARSED), ...choice, dryRun: true };
-    const ask = () =>
-      post<Moved>(routeOf({ row, answer }), body, abort.signal).then(
-        (moved) => abort.signal.aborted || setSeen({ moved }),
-        (error: unknown) => abort.signal.aborted || setSeen({ problem: problemFor(error) }),
-      );
-    const timer = setTimeout(ask, choice.to === undefined ? 0 : TYPED_MS);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [choice.to, choice.newLog, turn]);
-  const isBusy = isAsked && seen.moved === undefined && seen.problem === undefined;
-  return { ...seen, isBusy, again: () => setTurn(turn + 1) };
 }
 
 /** Each try leaves a line in the audit: not one for every digit that is typed. */
