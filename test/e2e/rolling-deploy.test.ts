@@ -78,6 +78,10 @@ async function handled(world: World): Promise<number> {
   const [row] = await world.sql`select count(*)::int as n from history`;
   return row?.n;
 }
+async function read(world: World): Promise<number> {
+  const [row] = await world.sql`select sum(next_offset)::int as n from positions where topic = ${world.topic}`;
+  return row?.n;
+}
 async function savedBy(world: World, { pid }: { pid: number }): Promise<number> {
   const rows = await world.sql`select 1 from positions where topic = ${world.topic} and owner like ${`%-${pid}-%`}`;
   return rows.length;
@@ -123,8 +127,8 @@ describe('a rolling deploy', () => {
     await two.says('started');
     let round = 6;
     await until(async () => {
-      await pour(world, busy, round, round + 1);
-      round++;
+      // A slow machine is not given more than it can save meanwhile.
+      if ((await read(world)) > 160 * 6 + 120 * (round - 6) - 10 * 120) await pour(world, busy, round, ++round);
       expect([await savedBy(world, one), await savedBy(world, two)]).toEqual([2, 2]);
       expect(await watch.waited('v1', 'machine')).toBeGreaterThan(50);
     }, 30_000);

@@ -98,6 +98,35 @@ describe('two partitions write the same user', () => {
     expect(await world.sql`select 1 from dead_letters`).toHaveLength(0);
   });
 
+  test('rows are locked in id order in a table as small as a new one, whatever order they lie in', async ({
+    world,
+  }) => {
+    const service = await world.service();
+    const users = Array.from({ length: 60 }, (_, n) => `u${10 + n}`);
+    for (const user of users.toReversed()) {
+      world.log.append(created(user));
+      await service.source.drain();
+    }
+    await world.sql`analyze users`;
+    world.log.append(...users.map((user) => moved(user, 'ACTIVE', 0)));
+
+    const saved = await world.sql.begin(async (holder) => {
+      await holder`select from users where user_id = 'u10' for no key update`;
+      const delivery = service.source.deliver(TOPIC, 0);
+      await until(async () =>
+        expect(
+          await world.sql`
+          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+        ).toHaveLength(1),
+      );
+      // Who waits for the first row has none of the others: two such saves can not wait for each other.
+      const free = await holder`select user_id from users order by user_id for no key update skip locked`;
+      expect(free.map(({ user_id }) => user_id)).toEqual(users);
+      return { delivery };
+    });
+    expect(await saved.delivery).toMatchObject({ what: 'saved' });
+  });
+
   test('two processes, three partitions: the same', async ({ world }) => {
     const [one, two] = [await world.service(), await world.service()];
     const users = Array.from({ length: 10 }, (_, n) => `u${n}`);
