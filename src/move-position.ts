@@ -7,7 +7,8 @@
 // L2  Within a generation a position never goes back: coordinates name one record each. Another log gets another generation.
 // L3  What is skipped of a log is written down with the move itself: no offset between two positions is forgotten. How far another log
 //     went on behind the old position nobody knows: that position stands in the audit.
-// L4  A running process seeks to the position and does not look whose log it is: who resumes has to.
+// L4  Before a running process goes on it looks at the log as at a start, and halts again where that does not fit (partitions.ts). A log
+//     that was made anew and grew past the position it can not tell: who resumes has to.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { audited } from './audit.ts';

@@ -10,14 +10,15 @@
 // Does not own:  how a batch is handled (pipeline.ts), where it comes from (sources/), what a gap is (position.ts).
 //
 // The position in Postgres is the truth and the fence is the guarantee; what is expected here is only a memory of it,
-// dropped after every failure, read again from the row.
+// dropped after every failure, read again from the row. Whether a partition is fetched only the source knows: it is asked,
+// never guessed from what it was told.
 import type { Db } from '../db/client.ts';
 import { classify, describe, Fenced, Halt } from './errors.ts';
 import { sourceName } from './events.ts';
 import type { Log } from './log.ts';
 import { halt } from './operate.ts';
 import type { Pipeline, Work } from './pipeline.ts';
-import { judge, judgeStart, portion } from './position.ts';
+import { judge, judgeStart, type Log as LogEnds, portion } from './position.ts';
 import { makePositions, type Position, readPositions } from './positions.ts';
 import { CONFLICT, INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
 import type { Poisons } from './run.ts';
@@ -55,6 +56,8 @@ type Partition = TopicPartition & {
   loggedAtMs: number;
   counts: { fenced: number; conflicts: number; retries: number; replayed: number; gaps: number };
   waitingSince: { reason: string; since: Date } | undefined;
+  /** Its row runs again after a halt, but its log was not judged since: it is not fetched. */
+  unjudged: boolean;
   /** ms since 1970. `savedAtMs`: the last save here. `savedRecordMs`: the timestamp of the last record of it that has one.
    *  `caughtUpAtMs`: when a save last reached the log's end, as its batch knew it. */
   progress: {
@@ -68,14 +71,15 @@ type Partition = TopicPartition & {
 export type PartitionFacts = TopicPartition & {
   /** The position, as last known; null: not read yet. */
   next: bigint | null;
-  /** `settling`: where it starts is not known yet. */
+  /** `settling`: where it starts, or whether it may after a halt, is not known yet. */
   state: 'settling' | 'running' | 'halted' | 'waiting';
   reason: string | null;
   counts: Partition['counts'];
 } & Partition['progress'];
 
 export type Partitions = Mailbox & {
-  /** Reads the rows of all assigned partitions; where one differs from what is expected, the source is sent there. */
+  /** Reads the rows of all assigned partitions; where one differs from what is expected, or from what the source does, the source is
+   *  told. One that was halted goes on only in a log that fits. Rejects where Postgres can not be asked: the next look follows. */
   check(source: Source): Promise<void>;
   facts(): PartitionFacts[];
 };
@@ -86,10 +90,14 @@ const BEHIND_IN_A_ROW = 5;
 /** So long a failing batch is tried again in place. kafkajs fetches nothing more from a broker meanwhile. */
 const PATIENCE_MS = 1_000;
 const LOG_RETRIES_EVERY_MS = 10_000;
+/** Less than the time between two looks, so that each asks anew. */
+const LOG_WITHIN_MS = 4_000;
 
 export function createPartitions(options: PartitionsOptions): Partitions {
   const { db, log } = options;
   const partitions = new Map<string, Partition>();
+  /** Those whose log is being asked. */
+  const asking = new Set<Partition>();
 
   return { assigned, revoked, take, check, facts };
 
@@ -99,7 +107,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       const key = `${topic}/${partition}`;
       const known = partitions.get(key);
       if (known === undefined) partitions.set(key, newPartition(topic, partition));
-      else Object.assign(known, { row: undefined, fenced: 0, gaps: 0 });
+      else Object.assign(known, { row: undefined, fenced: 0, gaps: 0, unjudged: false });
     }
     for (let attempt = 1; ; attempt++) {
       try {
@@ -337,46 +345,110 @@ export function createPartitions(options: PartitionsOptions): Partitions {
   }
 
   async function check(source: Source): Promise<void> {
+    const resumed: [Partition, Position][] = [];
     const idle = [...partitions.values()].filter((partition) => !partition.busy);
     const expected = new Map(idle.map((partition) => [`${partition.topic}/${partition.partition}`, partition.row]));
-    for (const row of await readPositions(db, idle)) {
+    const rows = await readPositions(db, idle);
+    const halted = haltedIn(source);
+    for (const row of rows) {
       const key = `${row.topic}/${row.partition}`;
       const partition = partitions.get(key);
       const before = expected.get(key);
       // Somebody works on it by now: the fence tells it more than this row can.
       if (partition === undefined || partition.busy || partition.row !== before) continue;
+      const toDo = compare(row, before, halted.has(key));
       believe(partition, row);
-      if (before === undefined) continue;
-      if (before.next === row.next && before.generation === row.generation && before.state === row.state) continue;
-      if (row.state === 'halted') source.pause(row);
-      else {
-        log.info(
-          { ...placeOf(row), position: String(row.next) },
-          'the saved position is another than expected: going on from it',
-        );
-        options.forgetUsers();
-        source.seek(row, row.next);
+      partition.unjudged = toDo === 'judge';
+      if (toDo === 'stop') source.pause(row);
+      else if (toDo === 'seek') seek(source, row, 'the saved position is another than expected: going on from it');
+      else if (toDo === 'judge') {
+        partition.waitingSince = undefined; // the halt ended that
+        resumed.push([partition, row]);
       }
+    }
+    for (const [partition, row] of resumed) await judgeResumed(source, partition, row);
+  }
+
+  /** A person looked at the log before the row was let run again, but it may have become another one since, as at a start. */
+  async function judgeResumed(source: Source, partition: Partition, row: Position): Promise<void> {
+    if (asking.has(partition)) return;
+    asking.add(partition);
+    try {
+      const seen = await askLog(source, row);
+      const key = `${row.topic}/${row.partition}`;
+      // Assigned anew, halted again or moved meanwhile: that is newer.
+      const isOurs = partitions.get(key) === partition && !partition.busy && haltedIn(source).has(key);
+      if (seen === undefined || !isOurs || !isSame(row, partition.row)) return;
+      const reason = judgeStart(row, seen);
+      if (reason !== undefined) await haltPartition(partition, row, reason);
+      else {
+        partition.unjudged = false;
+        seek(source, row, 'a person let this partition run again: going on from its position');
+      }
+    } finally {
+      asking.delete(partition);
     }
   }
 
+  /** Undefined: it can not be asked now. */
+  async function askLog(source: Source, row: Position): Promise<LogEnds | undefined> {
+    let why: object = { 'error.type': 'no-such-log' };
+    try {
+      const seen = await inTime(source.logOf(row), LOG_WITHIN_MS);
+      if (seen !== undefined) return seen;
+    } catch (error) {
+      why = describe(error);
+    }
+    log.warn(
+      { ...placeOf(row), ...why },
+      'a person let this partition run again, but where its log begins and ends can not be asked: it stays stopped, and is asked again in 5 s',
+    );
+    return undefined;
+  }
+
+  function seek(source: Source, row: Position, text: string): void {
+    log.info({ ...placeOf(row), position: String(row.next) }, text);
+    options.forgetUsers();
+    source.seek(row, row.next);
+  }
+
   function facts(): PartitionFacts[] {
-    return [...partitions.values()].map(({ topic, partition, row, furthest, waitingSince, counts, progress }) => ({
-      topic,
-      partition,
-      next: row?.next ?? furthest?.next ?? null,
-      state: stateOf(row?.state === 'halted', waitingSince !== undefined, (row ?? furthest) !== undefined),
-      reason: row?.state === 'halted' ? row.haltedReason : (waitingSince?.reason ?? null),
-      counts,
-      ...progress,
+    return [...partitions.values()].map((of) => ({
+      topic: of.topic,
+      partition: of.partition,
+      next: of.row?.next ?? of.furthest?.next ?? null,
+      state: stateOf(of),
+      reason: of.row?.state === 'halted' ? of.row.haltedReason : (of.waitingSince?.reason ?? null),
+      counts: of.counts,
+      ...of.progress,
     }));
   }
 }
 
-function stateOf(isHalted: boolean, isWaiting: boolean, isKnown: boolean): PartitionFacts['state'] {
-  if (isHalted) return 'halted';
-  if (isWaiting) return 'waiting';
-  return isKnown ? 'running' : 'settling';
+type Seen = Pick<Position, 'next' | 'generation' | 'state'>;
+/** What a look at a partition's row leads to. `before`: what the row was believed to say; undefined: it is read anew before the next
+ *  save anyway. `isHalted`: the source does not fetch the partition until it is told to, whatever was believed.
+ *  `judge`: it goes on if its log fits. */
+export function compare(row: Seen, before: Seen | undefined, isHalted: boolean): 'nothing' | 'stop' | 'seek' | 'judge' {
+  if (row.state === 'halted') return isHalted ? 'nothing' : 'stop';
+  if (isHalted) return 'judge';
+  return before === undefined || isSame(row, before) ? 'nothing' : 'seek';
+}
+
+function isSame(row: Seen, other: Seen | undefined): boolean {
+  return row.next === other?.next && row.generation === other.generation && row.state === other.state;
+}
+
+/** What the source does not fetch until it is told to: "topic/partition". */
+function haltedIn(source: Source): Set<string> {
+  const halted = source.facts().assigned.filter((one) => one.halted);
+  return new Set(halted.map(({ topic, partition }) => `${topic}/${partition}`));
+}
+
+function stateOf({ row, furthest, waitingSince, unjudged }: Partition): PartitionFacts['state'] {
+  if (row?.state === 'halted') return 'halted';
+  if (waitingSince !== undefined) return 'waiting';
+  return unjudged || (row ?? furthest) === undefined ? 'settling' : 'running';
 }
 
 function newPartition(topic: string, partition: number): Partition {
@@ -392,6 +464,7 @@ function newPartition(topic: string, partition: number): Partition {
     limit: Number.MAX_SAFE_INTEGER,
     loggedAtMs: 0,
     waitingSince: undefined,
+    unjudged: false,
     counts: { fenced: 0, conflicts: 0, retries: 0, replayed: 0, gaps: 0 },
     progress: { assignedAtMs: Date.now(), savedAtMs: null, savedRecordMs: null, caughtUpAtMs: null },
   };

@@ -262,7 +262,10 @@ function stateOf(
   if (state === 'halted') return { state, why: haltedReason ?? 'by an operator' };
   if (own?.state === 'waiting') return { state: 'paused', why: whyItWaits(own.reason ?? '_OTHER') };
   if (own?.state === 'settling')
-    return { state: 'paused', why: 'its start is not known yet: Postgres is asked for it' };
+    return {
+      state: 'paused',
+      why: 'where it starts, or goes on after a halt, is not known yet: Postgres and Kafka are asked for it',
+    };
   return { state: 'running', why: null };
 }
 

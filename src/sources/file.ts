@@ -227,7 +227,8 @@ class Reader {
       ...{ lastHeartbeatAtMs: null, lastCommitAtMs: null, lastAnswerAtMs: null, rebalances: 0 },
       member: null,
       assigned: [...this.#held.values()].map(({ topic, partition, log, mode }) => {
-        return { topic, partition, highWatermark: log.end, paused: mode === 'halted' };
+        const halted = mode === 'halted';
+        return { topic, partition, highWatermark: log.end, paused: halted, halted };
       }),
     };
   }

@@ -3,7 +3,7 @@
 // Owns:          the assignment, handing over batches, heartbeats, commits, the looks at the ends of its logs.
 // Does not own:  its own rebuilding (kafka.ts), connections (kafka-client.ts), where to go on (the mailbox).
 //
-// A held partition is in one of three modes; `#setMode` alone changes them:
+// A held partition is in one of four modes; `#setMode` alone changes them:
 //   settling  assigned, but the mailbox has not said yet where to start: kafkajs does not fetch it
 //   running   fetched; its batches go to `take`
 //   halted    not fetched until `seek` says where to go on
@@ -413,7 +413,7 @@ export class Member {
 
   seek(partition: TopicPartition, at: bigint): void {
     const held = this.held.get(keyOf(partition));
-    // Settling: the start that is being read will be as new as this one.
+    // Settling: the start that is being read may be older than this one. Whoever seeks looks again (partitions.ts).
     if (held !== undefined && held.mode !== 'settling') this.#goOn(held, at);
   }
 

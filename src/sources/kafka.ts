@@ -89,7 +89,8 @@ export function kafkaSource(settings: KafkaSettings, log: Log, watch?: Watch): S
       member: member?.id ?? null,
       assigned: [...(member?.held.values() ?? [])].map(({ topic, partition, highWatermark, mode, next, skippedTo }) => {
         const empty = skippedTo > next ? { from: next, to: skippedTo } : undefined;
-        return { topic, partition, highWatermark, paused: mode === 'halted' || mode === 'waiting', empty };
+        const halted = mode === 'halted';
+        return { topic, partition, highWatermark, paused: halted || mode === 'waiting', halted, empty };
       }),
     }),
     logOf: (partition) => readLog(settings, log, partition),

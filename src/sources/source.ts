@@ -84,10 +84,11 @@ export type SourceFacts = {
   member: string | null;
   /** `highWatermark`: the log's end, as known at the latest batch or look; a look comes every 15 s at the latest. `empty`: the
    *  log is known to hold no data from here to there (aborted transactions, markers): whoever is at or behind its begin is not
-   *  behind for that. */
+   *  behind for that. `paused`: not fetched now. `halted`: nor before `seek`. */
   assigned: readonly (TopicPartition & {
     highWatermark: bigint | null;
     paused: boolean;
+    halted: boolean;
     empty?: { from: bigint; to: bigint } | undefined;
   })[];
 };
@@ -104,7 +105,8 @@ export type Source = {
   start(mailbox: Mailbox): Promise<void>;
   /** Ends after the batches in flight; no new one is handed over. */
   stop(): Promise<void>;
-  /** The saved row of a partition differs from what was expected, or a halted one runs again: fetch from `at`. */
+  /** The saved row of a partition differs from what was expected, or a halted one runs again: fetch from `at`. Nothing happens
+   *  while its start is still asked for; the same for `pause`. What came of it is seen in `facts`. */
   seek(partition: TopicPartition, at: bigint): void;
   pause(partition: TopicPartition): void;
   facts(): SourceFacts;

@@ -375,7 +375,10 @@ describe('what the mailbox answers is done', () => {
       await store.until(() => store.saved.get(`${topic}/1`)?.length === i + 1);
     }
     expect(reader.batches.filter(({ partition }) => partition === 0)).toHaveLength(1);
-    expect(reader.source.facts().assigned.map(({ paused }) => paused)).toEqual([true, false]);
+    expect(reader.source.facts().assigned.map(({ paused, halted }) => [paused, halted])).toEqual([
+      [true, true],
+      [false, false],
+    ]);
     isHalted = false;
     reader.source.seek({ topic, partition: 0 }, 0n);
     await store.until(() => store.saved.get(`${topic}/0`)?.length === 5);
@@ -402,6 +405,48 @@ describe('what the mailbox answers is done', () => {
     expect(taken).not.toContain(0);
     reader.source.seek({ topic, partition: 0 }, 0n);
     await store.until(() => store.count() === 3);
+  });
+
+  test('a partition that waits is paused, and not taken for a halted one', async () => {
+    const { store, member, send, expectSaved } = await setup();
+    let mayWait = true;
+    const reader = member({
+      async take(batch) {
+        if (!mayWait) return store.save(batch);
+        mayWait = false;
+        return { what: 'wait', ms: 500 };
+      },
+    });
+    await reader.start();
+    await send(0, 3);
+    await vi.waitFor(() => expect(reader.source.facts().assigned).toMatchObject([{ paused: true, halted: false }]));
+    await store.until(() => store.count() === 3);
+    expect(reader.source.facts().assigned).toMatchObject([{ paused: false, halted: false }]);
+    expectSaved(3);
+  });
+
+  test('a seek that comes before the start is known does nothing, and the facts say what became of the partition', async () => {
+    const { topic, store, member, send, expectSaved } = await setup();
+    const [asked, answer] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const reader = member();
+    await send(0, 3);
+    await reader.source.start({
+      async assigned(all) {
+        asked.resolve();
+        await answer.promise;
+        return all.map((one) => ({ ...one, at: 0n, halted: true }));
+      },
+      revoked() {},
+      take: async (batch) => store.save(batch),
+    });
+    await asked.promise;
+    reader.source.seek({ topic, partition: 0 }, 0n);
+    answer.resolve();
+    await vi.waitFor(() => expect(reader.source.facts().assigned).toMatchObject([{ paused: true, halted: true }]));
+    reader.source.seek({ topic, partition: 0 }, 0n);
+    await store.until(() => store.count() === 3);
+    expect(reader.source.facts().assigned).toMatchObject([{ paused: false, halted: false }]);
+    expectSaved(3);
   });
 
   test('after "rejoin" another member takes the place of the old one', async () => {

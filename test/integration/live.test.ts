@@ -416,7 +416,8 @@ describe('partitions', () => {
     world.log.append(...EVENTS.slice(0, 6), nestRecord('USER_CREATED', userCreated({ userId: 'u9' })));
     await service.source.drain();
     const [one, two] = service.facts().partitions as [PartitionFacts, PartitionFacts];
-    const assigned = [one, two].map(({ topic, partition }) => ({ topic, partition, highWatermark: 8n, paused: false }));
+    const fetched = { highWatermark: 8n, paused: false, halted: false };
+    const assigned = [one, two].map(({ topic, partition }) => ({ topic, partition, ...fetched }));
     const { open, pass } = await look(world, {
       source: () => ({ ...NO_SOURCE, assigned }),
       partitions: () => [{ ...one, state: 'waiting', reason: 'ECONNREFUSED' }, two],

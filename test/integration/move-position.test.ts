@@ -5,7 +5,7 @@ import { describe, expect } from 'vitest';
 import * as contract from '../../src/api/contract.ts';
 import { createLog } from '../../src/log.ts';
 import type { Service } from '../../src/main.ts';
-import { halt } from '../../src/operate.ts';
+import { halt, resume } from '../../src/operate.ts';
 import { withAdmin } from '../../src/sources/kafka-client.ts';
 import { kafkaSettings } from '../../src/sources/open.ts';
 import { ask, expectFits, expectProblem, OWN } from '../support/api.ts';
@@ -397,6 +397,28 @@ describe('a partition that halted for its log is resumed', () => {
     expect((await post(service, topic, 'set-position', move)).status).toBe(200);
     await until(async () => expect(await users(world)).toEqual(['n0', 'n1', 'n2', 'n3', 'u0', 'u1', 'u2']));
   });
+});
+
+test('a log made anew after a person had let its partition run again: it halts again before anything of it is read', async ({
+  world,
+}) => {
+  const { topic } = world;
+  await world.createTopic(1);
+  const service = await world.kafkaService();
+  await world.produce(['u0', 'u1', 'u2'].map(created));
+  await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '3' }));
+  await halt(world.db, { topic, partition: 0, generation: 0 }, 'gap: twice');
+  await until(() => expect(service.facts().source.assigned).toMatchObject([{ halted: true }]));
+  await makeAnew(world);
+  await world.produce([created('n0')]);
+  await resume(world.db, { topic, partition: 0, byWhom: 'ann' }); // who looked at the log that is gone
+  const { generation, position } = await halted(service, topic, /^truncated: the log ends at 1, the position is 3/);
+  expect(service.facts().source.assigned).toMatchObject([{ halted: true }]);
+  expect(await stateOf(world, 'n0')).toBeUndefined();
+  const move = { generation, position, reason: 'made anew', to: '0', newLog: true };
+  expect((await post(service, topic, 'set-position', move)).status).toBe(200);
+  await until(async () => expect(await stateOf(world, 'n0')).toBe('pending'));
+  await until(async () => expect(await rowOf(service, topic)).toMatchObject({ state: 'running', position: '1' }));
 });
 
 async function clusterOf(world: World): Promise<string> {

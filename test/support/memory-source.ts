@@ -47,6 +47,8 @@ export function createMemoryLog(clusterId = 'memory'): MemoryLog {
 export type MemorySource = Source & {
   /** Assigns all partitions of the log, as a group would. Called by `start` and for partitions that came since. */
   assign(): Promise<void>;
+  /** The group assigns them all anew, and this owner keeps them, with the batches that it has in flight. */
+  rejoin(): Promise<void>;
   /** One batch: `records` records (default: all) from `from` (default: where this owner believes to be). Follows what
    *  `take` answers. */
   deliver(
@@ -74,7 +76,14 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     lastProgressAtMs: Date.now(),
     ...{ lastFetchAtMs: null, lastHeartbeatAtMs: null, lastCommitAtMs: null, lastAnswerAtMs: null, rebalances: 0 },
     member: 'memory',
-    assigned: [],
+    get assigned() {
+      return [...positions.keys()].map((key) => {
+        const [topic = '', partition] = key.split('/');
+        const isHalted = halted.has(key);
+        // Nobody looks at its end: what a page shows of that is tested on Kafka.
+        return { topic, partition: Number(partition), highWatermark: null, paused: isHalted, halted: isHalted };
+      });
+    },
   };
 
   return {
@@ -88,10 +97,15 @@ export function createMemorySource(log: MemoryLog): MemorySource {
       aborting.abort();
     },
     seek({ topic, partition }, next) {
-      positions.set(`${topic}/${partition}`, next);
-      halted.delete(`${topic}/${partition}`);
+      const key = `${topic}/${partition}`;
+      if (!positions.has(key)) return;
+      positions.set(key, next);
+      halted.delete(key);
     },
-    pause: ({ topic, partition }) => void halted.add(`${topic}/${partition}`),
+    pause({ topic, partition }) {
+      const key = `${topic}/${partition}`;
+      if (positions.has(key)) halted.add(key);
+    },
     facts: () => facts,
     async logOf({ topic, partition }) {
       const isThere = log.partitions().some((each) => each.topic === topic && each.partition === partition);
@@ -99,6 +113,13 @@ export function createMemorySource(log: MemoryLog): MemorySource {
     },
     ended: new Promise(() => {}),
     assign,
+    async rejoin() {
+      const kept = [...positions.keys()];
+      positions.clear();
+      halted.clear();
+      await assign();
+      for (const key of kept) if (!positions.has(key)) throw new Error(`${key} was not assigned again`);
+    },
     deliver,
     async drain(size = 1_000) {
       await assign();
@@ -157,11 +178,13 @@ export function createMemorySource(log: MemoryLog): MemorySource {
       leaderEpoch: 0,
     };
     let taken = await (mailbox as Mailbox).take(batch, aborting.signal);
-    while (taken.what === 'wait') {
+    while (taken.what === 'wait' && !halted.has(key)) {
       await new Promise((resolve) => setTimeout(resolve, (taken as { ms: number }).ms));
       taken = await (mailbox as Mailbox).take(batch, aborting.signal);
     }
     facts.lastProgressAtMs = Date.now();
+    // As in kafka-member.ts: a pause, or an assignment that starts it as halted, came meanwhile.
+    if (halted.has(key)) return taken;
     if (taken.what === 'saved' || taken.what === 'seek') positions.set(key, taken.next);
     if (taken.what === 'halted') halted.add(key);
     return taken;

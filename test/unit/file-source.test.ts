@@ -224,7 +224,7 @@ describe('what the mailbox answers is done', () => {
     await until(() => values('good/0').length === 3);
     expect(values('bad/0')).toEqual(['0']);
     const paused = source.facts().assigned.filter((one) => one.paused);
-    expect(paused).toEqual([{ topic: 'bad', partition: 0, highWatermark: 2n, paused: true }]);
+    expect(paused).toEqual([{ topic: 'bad', partition: 0, highWatermark: 2n, paused: true, halted: true }]);
     isHalted = false;
     source.seek({ topic: 'bad', partition: 0 }, 1n);
     await until(() => values('bad/0').length === 2);

@@ -9,7 +9,7 @@ import type { SourceFacts } from '../../src/sources/source.ts';
 
 const SECOND = 1000;
 const PLACE = { topic: 'user-events', partition: 0 };
-const ASSIGNED = { ...PLACE, highWatermark: 10n, paused: false };
+const ASSIGNED = { ...PLACE, highWatermark: 10n, paused: false, halted: false };
 type State = PartitionFacts['state'];
 
 function partitionFacts(state: State, partition: number, over: Partial<PartitionFacts> = {}): PartitionFacts {
