@@ -45,15 +45,35 @@ export async function recogniseDeadLetter(
   { isItsTurn }: { isItsTurn: boolean },
 ): Promise<string | undefined> {
   return await transaction(draining.db, async (tx) => {
-    const found = await readDeadLetter(tx, id, ['open', 'redriving']);
-    if (found === undefined) return undefined;
-    const item = itemOf(found);
-    const event = draining.decode(item, recordOf(found));
-    if (event.outcome === 'dead' || event.type === 'CUSTOMER_CREATED') return undefined;
-    const isKnown = found.userId !== null && (found.type !== null || !isItsTurn);
-    if (!isKnown) await recognise(draining, tx, id, item, event, isItsTurn);
-    return event.userId;
+    const tallies: Tallies = {};
+    const userId = await recogniseOne(draining, tx, id, isItsTurn, tallies);
+    await count(draining, tx, id, tallies);
+    return userId;
   });
+}
+
+/** The same of many whose turn it is, in the caller's transaction. They are counted together, at its end: the totals are others' too. */
+export async function recogniseTypes(draining: Draining, tx: Tx, ids: readonly number[]): Promise<void> {
+  const tallies: Tallies = {};
+  for (const id of ids) await recogniseOne(draining, tx, id, true, tallies);
+  await count(draining, tx, ids[0], tallies);
+}
+
+async function recogniseOne(
+  draining: Draining,
+  tx: Tx,
+  id: number,
+  isItsTurn: boolean,
+  tallies: Tallies,
+): Promise<string | undefined> {
+  const found = await readDeadLetter(tx, id, ['open', 'redriving']);
+  if (found === undefined) return undefined;
+  const item = itemOf(found);
+  const event = draining.decode(item, recordOf(found));
+  if (event.outcome === 'dead' || event.type === 'CUSTOMER_CREATED') return undefined;
+  const isKnown = found.userId !== null && (found.type !== null || !isItsTurn);
+  if (!isKnown) await recognise(tx, id, item, event, tallies, isItsTurn);
+  return event.userId;
 }
 
 type FoundDeadLetter = StoredItem & StoredRecord & { userId: string | null };
@@ -70,21 +90,22 @@ async function redriveOne(draining: Draining, tx: Tx, id: number, refused?: stri
   if (found === undefined) return undefined;
   const item = itemOf(found);
   const event = draining.decode(item, recordOf(found));
+  const tallies: Tallies = {};
   if (event.outcome === undefined && event.type !== 'CUSTOMER_CREATED') {
     // Edited since somebody looked whose it is.
-    if (found.userId === null || found.type === null) await recognise(draining, tx, id, item, event);
+    if (found.userId === null || found.type === null) await recognise(tx, id, item, event, tallies);
+    await count(draining, tx, id, tallies);
     return undefined;
   }
   if (found.userId !== null && event.type !== 'CUSTOMER_CREATED') return undefined;
 
-  const tallies: Tallies = {};
   takeFrom(tallies, item);
   if (event.outcome === 'dead' || refused !== undefined) {
     const result =
       event.outcome === 'dead' ? buryUnreadable(event, null) : buryPoison(event, refused as string, undefined);
     tallyResult(tallies, result, 1);
     await tx.execute(reopenDeadLetter(item, result));
-    if (!draining.rehearsed) await tx.execute(addTallies(String(id), tallies));
+    await count(draining, tx, id, tallies);
     return result;
   }
   const row = (await readCustomers(tx, { customers: [event] })).get(event.customerId);
@@ -101,20 +122,22 @@ async function redriveOne(draining: Draining, tx: Tx, id: number, refused?: stri
 
 /** What could not be read when it died can be now: whose it is and what, for its place in the user's order. */
 async function recognise(
-  { rehearsed }: Draining,
   tx: Tx,
   id: number,
   item: Item,
   event: UserEvent,
+  tallies: Tallies,
   withType = true,
 ): Promise<void> {
   const type = withType || item.type !== null ? event.type : null;
   await tx.execute(sql`update dead_letters set user_id = ${event.userId}, type = ${type}, dialect = ${event.dialect},
                                 event_id = ${event.eventId}, occurred_at = ${isoTime(event)}::timestamptz
                           where id = ${id}::bigint`);
-  if (rehearsed || type === item.type) return;
-  const tallies: Tallies = {};
+  if (type === item.type) return;
   takeFrom(tallies, { ...item, code: null });
   add(tallies, `event|${event.type}|dead`, 1);
-  await tx.execute(addTallies(event.userId, tallies));
+}
+
+async function count({ rehearsed }: Draining, tx: Tx, id: number | undefined, tallies: Tallies): Promise<void> {
+  if (!rehearsed && Object.keys(tallies).length > 0) await tx.execute(addTallies(String(id), tallies));
 }

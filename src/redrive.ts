@@ -33,6 +33,7 @@ import {
   type SourceOfUser,
 } from './queue.ts';
 import { again } from './retry.ts';
+import { rolledBack } from './rolled-back.ts';
 import type { Saver } from './rows.ts';
 import type { Result, UserWrite } from './run.ts';
 import { inOrder, send, write } from './save.ts';
@@ -73,7 +74,7 @@ export async function drain(draining: Draining, userIds: readonly string[], tell
   await drainUpTo(draining, userIds, tell, Number.POSITIVE_INFINITY);
 }
 
-/** The same, up to `most` events. True: it stopped there, and more may go. */
+/** The same, up to `most` events. True: it stopped there, and more would go. */
 export async function drainUpTo(
   draining: Draining,
   userIds: readonly string[],
@@ -88,7 +89,7 @@ export async function drainUpTo(
     tell(userId, results);
   };
   for (let rest = userIds; rest.length > 0; ) {
-    if (left <= 0) return true;
+    if (left <= 0) return await wouldMoreGo(draining, rest);
     try {
       const drained = await transaction(draining.db, (tx) => {
         const known = ahead;
@@ -99,14 +100,32 @@ export async function drainUpTo(
       ({ again: rest, ahead } = drained);
     } catch (error) {
       if (classify(error).class !== 'poison') throw error;
-      for (const userId of rest) {
+      for (const [i, userId] of rest.entries()) {
         await drainOneByOne(draining, userId, count, () => left <= 0);
-        if (left <= 0) return true;
+        if (left <= 0) return await wouldMoreGo(draining, rest.slice(i));
       }
       return false;
     }
   }
   return false;
+}
+
+/** Whether one event more of these users would go: it does, and is rolled back. */
+async function wouldMoreGo({ db, ...draining }: Draining, userIds: readonly string[]): Promise<boolean> {
+  const tryOne = async (tx: Tx) => {
+    for (let rest = userIds; rest.length > 0; ) {
+      const drained = await drainSome({ ...draining, db: tx, rehearsed: true }, tx, rest, { most: 1 });
+      if (drained.went.size > 0) return true;
+      rest = drained.again;
+    }
+    return false;
+  };
+  try {
+    return await again(() => rolledBack(db, tryOne));
+  } catch (error) {
+    if (classify(error).class !== 'poison') throw error;
+    return true; // it would go, as a dead letter
+  }
 }
 
 /** Again after a conflict, as often as its budget says. */

@@ -5,6 +5,8 @@
 //
 // T3  A portion that is settled again settles nothing twice: each dead letter is resolved by the row that says so, once (redrive.ts,
 //     R1). What an interrupted one marked, the sweep of any running service drains (wake.ts).
+// T4  Users' dead letters are marked, and the type they turn out to have is written down, in one transaction. Cut between the two, a
+//     job for those of no type would go on without them, and later ones of their users would go first.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import type { Outcome } from './events.ts';
@@ -12,7 +14,7 @@ import { giveUp } from './give-up.ts';
 import { discard, markForRedrive } from './operate.ts';
 import type { Decided, Portion, Recognised } from './portions.ts';
 import { type Draining, drainUpTo, type Tell, transaction } from './redrive.ts';
-import { recogniseDeadLetter, redriveDeadLetter } from './redrive-one.ts';
+import { recogniseDeadLetter, recogniseTypes, redriveDeadLetter } from './redrive-one.ts';
 import { inOrder, write } from './save.ts';
 import { readUsers } from './users.ts';
 import { usersToBeCreated } from './wake.ts';
@@ -70,10 +72,11 @@ export async function settlePortion(
   } else if (kind === 'discard') await discardAndCount(draining, portion, { byWhom, note });
   else {
     if (portion.userIds.length === 0) ids = await recogniseEach(draining, ids, recognised);
-    else
-      for (const id of [...(portion.forgotten ?? []), ...(await withoutType(db, ids))])
-        await recogniseDeadLetter(draining, id, { isItsTurn: true });
-    await markForRedrive(db, ids, { byWhom, note, forced, failedUpTo: startedAt }); // T2
+    await transaction(db, async (tx) => {
+      await markForRedrive(tx, ids, { byWhom, note, forced, failedUpTo: startedAt }); // T2
+      if (portion.userIds.length > 0)
+        await recogniseTypes(draining, tx, [...(portion.forgotten ?? []), ...(await withoutType(tx, ids))]); // T4
+    });
     // One after the other: two may be of one customer.
     for (const id of portion.userIds.length === 0 ? ids : []) {
       const redriven = await redriveDeadLetter(draining, id);
@@ -98,7 +101,7 @@ export async function settlePortion(
   for (const customerId of customerIds)
     for await (const some of usersToBeCreated(db, customerId)) {
       await drainSome(some);
-      if (left <= 0) break;
+      if (stopped) break;
     }
 
   const all = await readSettlements(db, ids);
@@ -129,8 +132,8 @@ async function recogniseEach(draining: Draining, ids: readonly number[], recogni
 }
 
 /** Their type may be known by now: a creation goes first. */
-async function withoutType(db: Db | Tx, ids: readonly number[]): Promise<number[]> {
-  const rows = await db.execute<{ id: number }>(sql`
+async function withoutType(tx: Tx, ids: readonly number[]): Promise<number[]> {
+  const rows = await tx.execute<{ id: number }>(sql`
     select id::float8 as id from dead_letters
      where id = any(${sql.param(ids.map(String))}::text[]::bigint[]) and type is null and user_id is not null`);
   return rows.map(({ id }) => id);

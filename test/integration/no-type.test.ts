@@ -88,19 +88,19 @@ describe('a group without a type', () => {
 });
 
 describe('what had no type when it died and can be read by now', () => {
-  /** Two that were nobody's, of one user, the later one first; each can be used since it was edited. */
-  async function mended(world: World) {
+  /** Some that were nobody's, of one user, the later ones first; each can be used since it was edited. */
+  async function mended(world: World, many = 2) {
     const service = await world.service();
     world.log.append(
       cloudEvent('USER_CREATED', userCreated({ userId: 'u1', customerAccountId: undefined }), { id: 'c' }),
-      ...[untyped(1), untyped(2)],
+      ...Array.from({ length: many }, (_, n) => untyped(n + 1)),
     );
     await service.source.drain();
     await service.stop();
     const rows = await world.sql<{ id: number }[]>`select id::int as id from dead_letters order by id desc`;
     for (const [n, { id }] of rows.entries()) {
       const timestamp = new Date(AT_MS + n * 60_000).toISOString();
-      const payload = statusChanged({ userId: 'u1', newStatus: n === 0 ? 'ACTIVE' : 'SUSPENDED', timestamp });
+      const payload = statusChanged({ userId: 'u1', newStatus: n % 2 === 0 ? 'ACTIVE' : 'SUSPENDED', timestamp });
       const value = Buffer.from(JSON.stringify({ type: 'USER_STATUS_CHANGED', ...payload }));
       await editDeadLetter(draining(world), id, value, { who: 'ann', reason: 'test' });
     }
@@ -130,5 +130,32 @@ describe('what had no type when it died and can be read by now', () => {
     const { job: ended } = await runSettling(draining(world), again as NonNullable<typeof again>);
     expect(ended).toMatchObject({ state: 'done', done: 2, failed: 0 });
     expect(await world.sql`select distinct status from dead_letters`).toEqual([{ status: 'resolved' }]);
+  });
+
+  test('also where it was interrupted amid writing down what they are: none is left behind', async ({ world }) => {
+    await mended(world, 6);
+    let job = await startRedrive(world.db, { filter: { type: 'none' }, who: 'ann' });
+    const stopping = new AbortController();
+    ({ job } = await runSettling(draining(world), job, { signal: stopping.signal, step: () => stopping.abort() }));
+
+    const cut = draining(world);
+    let decoded = 0;
+    const decode: Draining['decode'] = (place, record) => {
+      if (++decoded === 4) throw Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
+      return cut.decode(place, record);
+    };
+    await expect(runSettling({ ...cut, decode }, job)).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(await world.sql`select distinct user_id, status, type from dead_letters`).toEqual([
+      { user_id: 'u1', status: 'open', type: null },
+    ]);
+
+    const again = await readJob(world.db, job.id);
+    const { job: ended } = await runSettling(draining(world), again as NonNullable<typeof again>);
+    expect(ended).toMatchObject({ state: 'done', done: 6, failed: 0 });
+    expect(await world.sql`select distinct status from dead_letters`).toEqual([{ status: 'resolved' }]);
+    const went = await world.sql`
+      select outcome, "offset"::int as offset from history where user_id = 'u1' order by version`;
+    expect(went).toEqual(Array.from({ length: 7 }, (_, offset) => ({ outcome: 'applied', offset })));
+    await world.expectSound();
   });
 });
