@@ -46,11 +46,17 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 /** Far above what a batch or a drain may take with all the server's own time limits together. */
 export const ATTEMPT_MS = 60_000;
 
-/** `attempt`, or a rejection like a connection's after `ms`: a statement that the driver has forgotten settles never, and its
- *  partition would stop for good. What the attempt saves later is seen by the fence. */
+/** We waited no longer: Postgres may be there. A socket that gave up has the same code, and is none of these. */
+export class NoAnswer extends Error {
+  override name = 'NoAnswer';
+  readonly code = 'ETIMEDOUT';
+}
+
+/** `attempt`, or a NoAnswer after `ms`, classified like a connection's: a statement that the driver has forgotten settles never,
+ *  and its partition would stop for good. What the attempt saves later is seen by the fence. */
 export async function inTime<T>(attempt: Promise<T>, ms = ATTEMPT_MS): Promise<T> {
   const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const limit = setTimeout(() => reject(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })), ms);
+  const limit = setTimeout(() => reject(new NoAnswer('no answer')), ms);
   try {
     return await Promise.race([attempt, tooLate]);
   } finally {

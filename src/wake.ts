@@ -9,12 +9,13 @@
 //     every 10 s it looks at the next slice of waiting rows, in user order, round and round.
 // W3  While Postgres is away, the list stays as it is and the drains are tried again, with growing waits: by the sweep alone, the
 //     last of a million waiting rows would be found after a quarter of an hour.
-// W4  One user stops nobody else: whose rows somebody holds, or whose drain takes too long, is set apart and tried again alone.
+// W4  One user stops nobody else: whose rows somebody holds, or whose drain takes too long, is set apart and tried again alone. So is
+//     a customer whose users can not be looked up.
 import { sql } from 'drizzle-orm';
 import type { Db, Tx } from '../db/client.ts';
 import { classify, describe } from './errors.ts';
 import type { Log } from './log.ts';
-import { INFRASTRUCTURE, inTime, sleep, waitMs } from './retry.ts';
+import { INFRASTRUCTURE, inTime, NoAnswer, sleep, waitMs } from './retry.ts';
 import type { Ran } from './run.ts';
 
 export type WakeOptions = {
@@ -53,9 +54,9 @@ const DRAIN_MS = 10 * 60_000;
 /** One after the other in a group. */
 const MOST_HELD_UP = 3;
 
-/** A lock that was not to be had, a statement that took too long: of one user, while others may go. */
+/** A lock that was not to be had, a statement or a whole drain that took too long: of one user, while others may go. */
 function isHeldUp(error: unknown): boolean {
-  return ['55P03', '57014'].includes(classify(error).code);
+  return error instanceof NoAnswer || ['55P03', '57014'].includes(classify(error).code);
 }
 function isAway(error: unknown): boolean {
   return classify(error).class === 'infrastructure' && !isHeldUp(error);
@@ -64,8 +65,8 @@ function isAway(error: unknown): boolean {
 export function createWake({ db, drain, log }: WakeOptions): Wake {
   const users = new Set<string>();
   const customers = new Set<string>();
-  /** Whose rows somebody holds. */
-  const apart = new Set<string>();
+  /** Held up (W4), to be tried again. */
+  const apart = { users: new Set<string>(), customers: new Set<string>() };
   const stopping = new AbortController();
   let again: NodeJS.Timeout | undefined;
   let sweptTo = '';
@@ -103,26 +104,52 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
 
   async function work(): Promise<void> {
     for (let failures = 0; !stopping.signal.aborted && (users.size > 0 || customers.size > 0); ) {
-      const inHand = { customers: takeSome(customers, 1), users: takeSome(users, ASK) };
-      try {
-        for (const customerId of inHand.customers) await eachWaitingFor(customerId);
-        await drainAll(await whoMayGo(inHand.users));
-        failures = 0;
-      } catch (error) {
+      const failed = [
+        ...(await triedWith(users, takeSome(users, ASK), async (userIds) => drainAll(await whoMayGo(userIds)))),
+        ...(await triedWith(customers, takeSome(customers, 1), drainWaitingFor)),
+      ];
+      if (failed.length === 0) failures = 0;
+      else {
         if (failures++ % TELL_ONE_IN === 0)
-          log.warn(describe(error), 'a drain failed: what waits stays where it is, and is tried again');
-        for (const customerId of inHand.customers) remember(customers, customerId);
-        for (const userId of inHand.users) remember(users, userId);
+          log.warn(describe(failed[0]), 'a drain failed: what waits stays where it is, and is tried again');
         await sleep(waitMs(INFRASTRUCTURE, failures), stopping.signal);
       }
     }
   }
 
-  async function eachWaitingFor(customerId: string): Promise<void> {
-    for await (const userIds of usersToBeCreated(db, customerId)) {
-      if (stopping.signal.aborted) return;
-      await drainAll(userIds);
+  /** What failed, if anything, so that the other list is tried all the same. Those it failed for are back on theirs. */
+  async function triedWith(
+    list: Set<string>,
+    ids: readonly string[],
+    act: (ids: readonly string[]) => Promise<void>,
+  ): Promise<unknown[]> {
+    if (ids.length === 0 || stopping.signal.aborted) return [];
+    try {
+      await act(ids);
+      return [];
+    } catch (error) {
+      for (const id of ids) remember(list, id);
+      return [error];
     }
+  }
+
+  /** Throws only what keeps all others from going, too (W4). */
+  async function drainWaitingFor(customerIds: readonly string[]): Promise<void> {
+    for (const customerId of customerIds)
+      try {
+        for await (const userIds of usersToBeCreated(db, customerId)) {
+          if (stopping.signal.aborted) return;
+          await drainAll(userIds);
+        }
+      } catch (error) {
+        if (isAway(error)) throw error;
+        if (apart.customers.size === 0)
+          log.warn(
+            describe(error),
+            'who waits for a customer could not be looked up: they wait, and it is tried again',
+          );
+        setApart(apart.customers, [customerId]);
+      }
   }
 
   /** Most of what waits can not go yet: one query for many spares as many transactions. */
@@ -165,7 +192,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
       for (const [i, userId] of userIds.entries()) {
         if (stopping.signal.aborted) return;
         // Nobody's row, but a table that somebody holds: the others would wait as long, one after the other.
-        if (heldUp === MOST_HELD_UP) return setApart(userIds.slice(i), error);
+        if (heldUp === MOST_HELD_UP) return setUsersApart(userIds.slice(i), error);
         heldUp = (await drainOne(userId)) ? 0 : heldUp + 1;
       }
     }
@@ -178,22 +205,25 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
       return true;
     } catch (error) {
       if (isAway(error)) throw error;
-      if (isHeldUp(error)) setApart([userId], error);
+      if (isHeldUp(error)) setUsersApart([userId], error);
       else log.error(describe(error), 'what waits of one user can not go: it is tried again by every sweep');
       return !isHeldUp(error);
     }
   }
 
-  function setApart(userIds: readonly string[], error: unknown): void {
-    if (apart.size === 0) {
+  function setUsersApart(userIds: readonly string[], error: unknown): void {
+    if (apart.users.size === 0)
       log.warn(describe(error), 'what waits of a user is held up: it stays where it is, and is tried again');
-      again = setTimeout(() => {
-        const them = [...apart];
-        apart.clear();
-        wakeUsers(them);
-      }, APART_MS).unref();
-    }
-    for (const userId of userIds) remember(apart, userId);
+    setApart(apart.users, userIds);
+  }
+
+  function setApart(list: Set<string>, ids: readonly string[]): void {
+    if (apart.users.size + apart.customers.size === 0) again = setTimeout(tryThoseApart, APART_MS).unref();
+    for (const id of ids) remember(list, id);
+  }
+  function tryThoseApart(): void {
+    wakeUsers(takeSome(apart.users, MOST_TO_WAKE));
+    wakeCustomers(takeSome(apart.customers, MOST_TO_WAKE));
   }
 
   async function sweep(): Promise<void> {

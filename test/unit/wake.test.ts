@@ -10,15 +10,18 @@ import { type Ran, run, type UserView } from '../../src/run.ts';
 import { createWake } from '../../src/wake.ts';
 import { partition, throwing, USER } from '../support/events.ts';
 
-/** Tables that answer the four questions of wake.ts; `mayGo` undefined: everybody who is asked about. */
+/** Tables that answer the four questions of wake.ts; `mayGo` undefined: everybody who is asked about. `fail`: throws instead of
+ *  answering a question. */
 function setup({
   mayGo,
   waiting = [],
   redriving = [],
+  fail = () => {},
 }: {
   mayGo?: string[];
   waiting?: string[];
   redriving?: string[];
+  fail?: (question: string) => void;
 } = {}) {
   const dialect = new PgDialect();
   const asked: string[] = [];
@@ -30,10 +33,12 @@ function setup({
       if (sql.includes('left join users')) {
         const ids = params[0] as string[];
         asked.push(`who of ${ids.length}`);
+        fail(`who of ${ids.length}`);
         return rows(ids.filter((userId) => mayGo === undefined || mayGo.includes(userId)));
       }
       if (sql.includes('customer_id =')) {
         asked.push(`customer ${params[0]}`);
+        fail(`customer ${params[0]}`);
         return rows(tables.waiting.filter((userId) => userId > String(params[1])).slice(0, Number(params[2])));
       }
       if (sql.includes('from dead_letters where status')) return rows(tables.redriving);
@@ -58,6 +63,7 @@ function ranOf(events: readonly Decoded[], view: Partial<UserView> = {}, known =
 }
 const away = () => Object.assign(new Error('connection refused'), { code: 'ECONNREFUSED' });
 const locked = () => Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' });
+const slow = () => Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014' });
 
 const p = partition();
 const created = ranOf([p.created()]);
@@ -252,13 +258,114 @@ describe('somebody holds the rows of a user', () => {
   });
 });
 
+describe('a customer whose users can not be looked up', () => {
+  const failing = (error: () => Error) => {
+    let fails = true;
+    const made = setup({
+      waiting: ['w1'],
+      fail: (question) => {
+        if (fails && question === 'customer c1') throw error();
+      },
+    });
+    const mend = () => {
+      fails = false;
+    };
+    return { ...made, mend };
+  };
+
+  test('keeps no user from going and no other customer, and is asked about again until it can be', async () => {
+    const { wake, drained, asked, log, mend } = failing(slow);
+    vi.useFakeTimers();
+    try {
+      wake.customers(['c1', 'c2']);
+      wake.users(['u1']);
+      await vi.advanceTimersByTimeAsync(0);
+      await wake.idle();
+      expect(drained).toEqual(['u1', 'w1']);
+      expect(asked.filter((question) => question === 'customer c1')).toHaveLength(1);
+      expect(log.warn.mock.calls).toEqual([
+        [expect.objectContaining({ 'error.type': '57014' }), expect.stringContaining('customer')],
+      ]);
+
+      await vi.advanceTimersByTimeAsync(5_000);
+      mend();
+      await vi.advanceTimersByTimeAsync(5_000);
+      await wake.idle();
+      expect(drained).toEqual(['u1', 'w1', 'w1']);
+      expect(asked.filter((question) => question === 'customer c1')).toHaveLength(3);
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('for whatever reason: the users go in the same round', async () => {
+    const { wake, drained, mend } = failing(away);
+    wake.customers(['c1']);
+    wake.users(['u1']);
+    await vi.waitFor(() => expect(drained).toEqual(['u1']));
+    mend();
+    await wake.idle();
+    expect(drained).toEqual(['u1', 'w1']);
+  });
+
+  test('nor do users who can not be looked up keep a customer from it', async () => {
+    const { wake, drained } = setup({
+      waiting: ['w1'],
+      fail: (question) => {
+        if (question === 'who of 1') throw slow();
+      },
+    });
+    wake.users(['u1']);
+    wake.customers(['c1']);
+    await vi.waitFor(() => expect(drained).toEqual(['w1']));
+    await wake.stop();
+  });
+});
+
+describe('a drain that has no end', () => {
+  test('is given up after ten minutes, and its user set apart: all others go', async () => {
+    const { wake, drain, drained, log } = setup();
+    drain.mockImplementation(async (userIds) => {
+      if (userIds.includes('u1')) await new Promise(() => {});
+      drained.push(...userIds);
+    });
+    vi.useFakeTimers();
+    try {
+      wake.users(['u0', 'u1', 'u2']);
+      await vi.advanceTimersByTimeAsync(10 * 60_000); // the three together
+      expect(drained).toEqual(['u0']);
+      await vi.advanceTimersByTimeAsync(10 * 60_000); // this one alone
+      await wake.idle();
+      expect(drained).toEqual(['u0', 'u2']);
+      expect(log.warn.mock.calls).toEqual([
+        [expect.objectContaining({ 'error.type': 'ETIMEDOUT' }), expect.stringContaining('held up')],
+      ]);
+      await vi.advanceTimersByTimeAsync(5_000);
+      expect(drain).toHaveBeenLastCalledWith(['u1']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('a socket that gave up with the same code is no sign of it: Postgres is away', async () => {
+    const { wake, drain, drained } = setup();
+    drain.mockRejectedValueOnce(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
+    wake.users(['u1', 'u2']);
+    await wake.idle();
+    expect(drain.mock.calls).toEqual([[['u1', 'u2']], [['u1', 'u2']]]);
+    expect(drained).toEqual(['u1', 'u2']);
+  });
+});
+
 describe('at the end', () => {
   test('no new drain starts, and the running ones are waited for', async () => {
-    const { wake, drain, drained } = setup();
+    const { wake, drain, drained, asked } = setup();
     const { promise, resolve } = Promise.withResolvers<void>();
     drain.mockReturnValueOnce(promise);
     wake.users(['u1']);
     await vi.waitFor(() => expect(drain).toHaveBeenCalled());
+    wake.customers(['c1']);
     let stopped = false;
     const stopping = wake.stop().then(() => {
       stopped = true;
@@ -268,6 +375,6 @@ describe('at the end', () => {
     expect(stopped).toBe(false);
     resolve();
     await stopping;
-    expect([drain.mock.calls.length, drained]).toEqual([1, []]);
+    expect([drain.mock.calls.length, drained, asked]).toEqual([1, [], ['who of 1']]);
   });
 });
