@@ -55,8 +55,11 @@ const LOOKING = { connections: 1, statementTimeoutMs: 3_000, lockTimeoutMs: 1_00
 const READING = { connections: 4, statementTimeoutMs: 3_000, lockTimeoutMs: 1_000 };
 /** The last one that waits has its answer before the server gives up (server.ts), also where each takes all of its 3 s. */
 const TURNS = { atOnce: READING.connections, most: 16 };
-/** What is answered from memory. */
-const UNASKED: ReadonlySet<string> = new Set(['machine', 'stats', 'partitions', 'stream'].map((of) => `/api/v1/${of}`));
+/** What is answered from memory, and what has turns of its own: a question of an export that waits for another's (export.ts, E2) would keep
+ *  a turn of others without a connection. */
+const UNASKED: ReadonlySet<string> = new Set(
+  ['machine', 'stats', 'partitions', 'stream', 'dead-letters/export'].map((of) => `/api/v1/${of}`),
+);
 
 /** Undefined: nobody may use it here (AUTH_MODE), and nothing is opened. */
 export function createApi({ config, log, live: createLive, wake, draining, logOf }: ApiOptions): Api | undefined {

@@ -8,7 +8,10 @@
 // E2  A page is read when the one before has been taken. Not the download has a turn, but each of its questions (a page each; where few
 //     fit, many are empty): all downloads together ask one at a time, whoever reads slowly keeps no connection, and one that left asks
 //     nothing more. Few are open at once, each with one page in memory (P6); one person's leave room for another's.
-// E3  What fails behind the first byte cuts the connection: a part never passes for the whole.
+// E3  While nothing fits, the connection is not silent: whatever lies between would end it. A sign of life is a space around a line, where
+//     JSON and its readers take one; so a line's newline comes with what follows it, the next line or the end. Where nothing fits at all,
+//     there are spaces alone, or nothing.
+// E4  What fails behind the first byte cuts the connection: a part never passes for the whole.
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { Type } from 'typebox';
 import { classify } from '../errors.ts';
@@ -28,6 +31,8 @@ export type ExportOptions = {
   mostEach?: number;
   /** A reader that takes nothing for so long is let go. Default one minute. */
   takesNothingMs?: number;
+  /** While nothing fits, a sign of life so often. Default 15 s: proxies let go after 30 to 60 s of silence. */
+  signOfLifeMs?: number;
 };
 
 const Asked = Query({
@@ -45,7 +50,7 @@ const Asked = Query({
 export function exportRoute(
   app: App,
   { read, acts }: Pick<Reach, 'read' | 'acts'>,
-  { mostAtOnce = 4, mostEach = 2, takesNothingMs = 60_000 }: ExportOptions = {},
+  { mostAtOnce = 4, mostEach = 2, takesNothingMs = 60_000, signOfLifeMs = 15_000 }: ExportOptions = {},
 ): void {
   const turns = createTurns({ atOnce: 1, most: mostAtOnce });
   const open = new Map<ServerResponse, { who: string; ended: Promise<void> }>();
@@ -58,6 +63,9 @@ export function exportRoute(
       schema: {
         summary:
           'Dead letters as they came, a line of JSON for each, the oldest first. Needs the permission; is audited.',
+        description:
+          'While nothing fits, a space is sent every 15 s, before a line or behind it: readers of JSON ignore it. Where nothing fits at all, ' +
+          'the answer is empty, or spaces.',
         querystring: Asked,
         response: { 200: ExportedLine },
       },
@@ -91,7 +99,7 @@ export function exportRoute(
           throw error;
         });
         reply.hijack();
-        void writeLines(to, first, next, takesNothingMs)
+        void writeLines(to, first, next, { takesNothingMs, signOfLifeMs })
           .then(end)
           .catch(() => {}) // Postgres is away: the row stays without a result
           .finally(closed);
@@ -136,25 +144,31 @@ async function writeLines(
   to: ServerResponse,
   first: Page,
   next: () => Promise<Page>,
-  takesNothingMs: number,
+  { takesNothingMs, signOfLifeMs }: { takesNothingMs: number; signOfLifeMs: number },
 ): Promise<Taken> {
   const taken: Taken = { exported: 0, lastId: null };
   to.on('error', () => {}); // `close` follows
+  const signs = setInterval(() => to.write(' '), signOfLifeMs); // E3
   try {
     for (let page = first; !page.done && !to.destroyed; page = await next())
       for (const { text, some } of portionsOf(page.value)) {
         if (to.destroyed) break;
+        const isFirst = taken.lastId === null;
         taken.exported += some.length;
         taken.lastId = some.at(-1)?.id ?? taken.lastId;
-        if (!to.write(text)) await takenBy(to, 'drain', takesNothingMs);
+        signs.refresh();
+        if (!to.write(isFirst ? text : `\n${text}`)) await takenBy(to, 'drain', takesNothingMs);
       }
-    to.end();
+    clearInterval(signs);
+    to.end(taken.lastId === null ? '' : '\n');
     if (!to.writableFinished) await takenBy(to, 'finish', takesNothingMs);
     return to.writableFinished ? taken : { ...taken, interrupted: true };
   } catch (error) {
     const failed = error instanceof Refused || to.destroyed ? {} : { failed: classify(error).code };
-    to.destroy(); // E3
+    to.destroy(); // E4
     return { ...taken, interrupted: true, ...failed };
+  } finally {
+    clearInterval(signs);
   }
 }
 
@@ -175,10 +189,11 @@ function takenBy(to: ServerResponse, sign: 'drain' | 'finish', takesNothingMs: n
 /** As much as is on its way at once, beyond what a socket holds; a line may be longer. */
 const CHARACTERS_AT_ONCE = 64 * 1024;
 
+/** Lines with newlines between them, none behind the last (E3). */
 function* portionsOf(page: readonly Exported[]): Generator<{ text: string; some: readonly Exported[] }> {
   let [text, some]: [string, Exported[]] = ['', []];
   for (const each of page) {
-    text += `${exportLine(each)}\n`;
+    text += `${some.length === 0 ? '' : '\n'}${exportLine(each)}`;
     some.push(each);
     if (text.length < CHARACTERS_AT_ONCE) continue;
     yield { text, some };

@@ -49,8 +49,13 @@ problems. An act (all but GET and /what-if) needs a bearer token or the header \
 
 const SECURITY: Record<string, string[]>[] = [{ bearer: [] }, { cookie: [] }];
 
-/** Roles, errors and headers that no route says itself. */
-function ofEveryRoute(url: string, method: string, role: Needed, schema: { response?: object; params?: object }) {
+/** Roles, errors and headers that no route says itself; its own description behind the role. */
+function ofEveryRoute(
+  url: string,
+  method: string,
+  role: Needed,
+  schema: { response?: object; params?: object; description?: string },
+) {
   const path = url.slice('/api/v1/'.length);
   const acts = method !== 'GET' && path !== 'what-if';
   return {
@@ -59,7 +64,9 @@ function ofEveryRoute(url: string, method: string, role: Needed, schema: { respo
     ),
     tags: [path.split('/')[0] as string],
     security: role === 'public' ? [] : SECURITY,
-    ...(role === 'public' ? {} : { description: `Needs the role ${role}.` }),
+    ...(role === 'public'
+      ? {}
+      : { description: [`Needs the role ${role}.`, ...(schema.description ? [schema.description] : [])].join(' ') }),
     ...(acts
       ? {
           headers: Type.Object({

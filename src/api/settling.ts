@@ -41,6 +41,7 @@ import {
 import { deadLetterView } from './dead-letters.ts';
 import { endHold, HoldId } from './operations.ts';
 import { notFound, Refused } from './problems.ts';
+import { nobodyThere } from './turns.ts';
 
 /** 10,000 numbers. */
 const SCOPE_BYTES = 256 * 1024;
@@ -231,7 +232,8 @@ const MOST_SHOWN = 200;
 
 type How = { tell(each: Settlement): void; signal: AbortSignal };
 
-/** Ends with whoever asked: nobody would see the rest. (`request.signal` ends as soon as a body is read.) */
+/** Ends with whoever asked: nobody would see the rest. (`request.signal` ends as soon as a body is read.) Throws Refused where they left
+ *  before it began: then nothing is tried, and the audit has no line of it. */
 async function rehearsed(
   { acts }: Reach,
   reply: FastifyReply,
@@ -243,7 +245,9 @@ async function rehearsed(
   let told = 0;
   const release = acts.runner.occupy();
   try {
-    const { matched, outcomes, others, more, interrupted } = await rehearse(await acts.draining(), {
+    const draining = await acts.draining();
+    if (reply.raw.closed) throw nobodyThere(); // while it was looked at what was asked
+    const { matched, outcomes, others, more, interrupted } = await rehearse(draining, {
       signal: enough.signal,
       tell(each) {
         if (++told >= MOST_REHEARSED) enough.abort();

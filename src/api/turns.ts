@@ -55,6 +55,6 @@ export function createTurns({ atOnce, most }: { atOnce: number; most: number }):
 }
 
 /** Nobody reads it. */
-function nobodyThere(): Refused {
+export function nobodyThere(): Refused {
   return new Refused('unavailable', 'Whoever asked has gone.');
 }

@@ -355,22 +355,14 @@ describe('an act that is sent again', () => {
     const problem = expectProblem(await post('/holds', body, { 'idempotency-key': 'k1' }), 'conflict', 409);
     expect(problem.detail).toMatch(/`audit` says whether/);
     // Postgres ends the connection in the middle: nobody knows what it did.
-    const release = Promise.withResolvers<void>();
-    const locked = world.sql.begin(async (tx) => {
-      await tx`lock table holds in access exclusive mode`;
-      await release.promise;
-    });
-    const cut = post('/holds', { ...body, id: 'auth0|u2' }, { 'idempotency-key': 'k2' });
-    await until(async () => {
-      const ended = await world.sql`
-        select pg_terminate_backend(l.pid) from pg_locks l join pg_stat_activity a using (pid)
-         where not l.granted and a.application_name = 'customer-service-acts' and a.datname = current_database()`;
-      expect(ended.length).toBeGreaterThan(0);
-    });
-    expectProblem(await cut, 'unavailable', 503);
-    release.resolve();
-    await locked;
-    expectProblem(await post('/holds', { ...body, id: 'auth0|u2' }, { 'idempotency-key': 'k2' }), 'conflict', 409);
+    await world.sql.unsafe(`
+      create function end_connection() returns trigger language plpgsql as $$
+        begin perform pg_terminate_backend(pg_backend_pid()), pg_sleep(60); return new; end $$;
+      create trigger cut before insert on holds for each row when (new.id = 'auth0|u2') execute function end_connection()`);
+    const again = () => post('/holds', { ...body, id: 'auth0|u2' }, { 'idempotency-key': 'k2' });
+    expectProblem(await again(), 'unavailable', 503);
+    await world.sql.unsafe('drop function end_connection cascade');
+    expect(expectProblem(await again(), 'conflict', 409).detail).toMatch(/`audit` says whether/);
   });
 
   test('a job too: where to look comes again', async () => {

@@ -1,4 +1,5 @@
 // Dead letters as a download: whole, as they came, for whoever may see them; and the audit knows how many left, however it ended.
+import { once } from 'node:events';
 import { type IncomingMessage, request as requestOf } from 'node:http';
 import { type SQL, sql } from 'drizzle-orm';
 import { PgDialect } from 'drizzle-orm/pg-core';
@@ -84,6 +85,14 @@ function unread(url: string, token = TOKENS.operator): Promise<IncomingMessage> 
       .on('error', reject)
       .end();
   });
+}
+/** What has come so far, and when all has. */
+function heard(answer: IncomingMessage): { text: () => string; ended: Promise<unknown> } {
+  let text = '';
+  answer.setEncoding('utf8').on('data', (some: string) => {
+    text += some;
+  });
+  return { text: () => text, ended: once(answer, 'end') };
 }
 const wholeOf = async (answer: IncomingMessage) => (await answer.toArray()).length;
 const linesIn = async (answer: IncomingMessage) => linesOf(Buffer.concat(await answer.toArray()).toString()).length;
@@ -271,6 +280,38 @@ describe('a search among ten million that finds nothing', () => {
       expect((await audit()).map(({ result }) => result)).toEqual([{ exported: 0, lastId: null, interrupted: true }]),
     );
     expect(questions.asked).toEqual(['never', 'never']);
+  });
+});
+
+describe('while nothing fits, the connection is not silent', () => {
+  test('a line found at last, one before it: both are JSON with spaces around, and each has its newline in the end', async () => {
+    await farOff();
+    const questions = watched();
+    const own = await served({ signOfLifeMs: 5 }, questions.of);
+    const { text, ended } = heard(await unread(`${own.url}/dead-letters/export?code=copy`));
+    await until(async () => expect(text()).toMatch(/^{.*} {3,}$/)); // after the first line, in the second question
+    questions.goOn();
+    await ended;
+    const lines = linesOf(text());
+    expect(lines.map((line) => JSON.parse(line).id)).toEqual([expect.any(String), '10000000']);
+    expect(text().at(-1)).toBe('\n');
+    for (const line of lines) expectFits(ExportedLine, JSON.parse(line));
+  });
+
+  test('nothing at all: spaces, and no line', async () => {
+    await farOff();
+    const questions = watched();
+    const own = await served({ signOfLifeMs: 5 }, questions.of);
+    const { text, ended } = heard(await unread(`${own.url}/dead-letters/export?code=never`));
+    await until(async () => expect(text().length).toBeGreaterThan(2));
+    questions.goOn();
+    await ended;
+    expect(text()).toMatch(/^ +$/);
+  });
+
+  test('as long as there is none, no byte is added', async () => {
+    expect((await download('?code=never')).text).toBe('');
+    expect((await download('?code=schema')).text).toMatch(/^{[^\n]*}\n$/);
   });
 });
 

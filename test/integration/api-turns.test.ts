@@ -1,29 +1,40 @@
 // While as many questions as may be are at work: who is answered all the same, and who is not.
 import { expect, vi } from 'vitest';
 import { ask, expectProblem, OWN } from '../support/api.ts';
-import { cloudEvent, userCreated } from '../support/records.ts';
+import { cloudEvent, rawRecord, userCreated } from '../support/records.ts';
 import { openPage, type Page } from '../support/sse.ts';
 import { test, type World } from '../support/world.ts';
 
-/** A service of which four questions are at work, until Postgres ends them after 3 s. */
+/** The API's questions about a table take until Postgres ends them, after 3 s. */
+async function slow({ sql }: World, table: 'users' | 'dead_letters') {
+  await sql.unsafe(`create sequence asked_${table}; alter table ${table} rename to all_${table}; create view ${table} as
+    select * from all_${table} where case when current_setting('application_name') <> 'customer-service-api' then true
+                                          when nextval('asked_${table}') > 0 then pg_sleep(60) is not null end`);
+  return {
+    atWork: (n: number) =>
+      vi.waitFor(async () => {
+        const asked = await sql.unsafe(`select last_value::int as n from asked_${table} where is_called`);
+        expect([...asked]).toEqual([{ n }]);
+      }),
+    over: () => sql.unsafe(`drop view ${table}; alter table all_${table} rename to ${table}`),
+  };
+}
+
+/** A service of which four questions are at work. */
 async function busy(world: World) {
   const { source, url } = await world.service();
   world.log.append(cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined }), { id: 'e1' }));
   await source.drain();
   await ask(url, '/api/v1/machine'); // laid out
-  await world.sql.unsafe(`create sequence asked; alter table users rename to all_users; create view users as
-    select * from all_users where case when current_setting('application_name') <> 'customer-service-api' then true
-                                         when nextval('asked') > 0 then pg_sleep(60) is not null end`);
+  const users = await slow(world, 'users');
   const atWork = Array.from({ length: 4 }, () => ask(url, '/api/v1/users'));
-  await vi.waitFor(async () => {
-    expect(await world.sql`select last_value::int as n from asked`).toEqual([{ n: 4 }]);
-  });
+  await users.atWork(4);
   return {
     url,
     atWork,
     async over() {
       await Promise.all(atWork);
-      await world.sql.unsafe('drop view users; alter table all_users rename to users');
+      await users.over();
     },
   };
 }
@@ -55,6 +66,27 @@ test('what only reads takes its turn also where it is a POST', async ({ world })
   await Promise.all(more);
   await over();
   expect((await ask(url, '/api/v1/what-if', whatIf)).status).toBe(200);
+});
+
+test('exports that wait for one another keep no turn of others: a connection that is free is used', async ({
+  world,
+}) => {
+  const { source, url } = await world.service();
+  world.log.append(
+    cloudEvent('USER_CREATED', userCreated({ customerAccountId: undefined }), { id: 'e1' }),
+    rawRecord('no event'),
+  );
+  await source.drain();
+  const [users, deadLetters] = [await slow(world, 'users'), await slow(world, 'dead_letters')];
+  // One asks, the other one waits for it.
+  const exports = Array.from({ length: 2 }, () => ask(url, '/api/v1/dead-letters/export'));
+  await deadLetters.atWork(1);
+  await vi.waitFor(async () => expect(await world.sql`select 1 from audit`).toHaveLength(2));
+  const others = Array.from({ length: 3 }, () => ask(url, '/api/v1/users'));
+  const all = users.atWork(3).then(() => 'all are asked');
+  expect(await Promise.race([all, ...exports, ...others])).toBe('all are asked');
+  await Promise.all([...exports, ...others]);
+  await Promise.all([users.over(), deadLetters.over()]);
 });
 
 test('200 pages may have the live numbers at once; the next one is told when to come again', async ({ world }) => {

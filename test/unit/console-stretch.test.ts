@@ -1,6 +1,7 @@
 // Over how long the flow is, and how the users of a state developed, as the page tells it.
-import { describe, expect, test } from 'vitest';
-import { shorterThan, stretchInWords, stretchOf } from '../../console/src/machine/stretch.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { link } from '../../console/src/live.ts';
+import { flowOf, follow, shorterThan, stretchInWords, stretchOf } from '../../console/src/machine/stretch.ts';
 import { developed, lineThrough, type Point, pointsOf } from '../../console/src/machine/users-line.ts';
 import type { Sample } from '../../src/api/contract.ts';
 
@@ -27,6 +28,114 @@ describe('the stretch in the address', () => {
       shorterThan(10, { window: 10 }),
     ]).toEqual([undefined, undefined, undefined]);
     expect(shorterThan(60, undefined)).toBeUndefined();
+  });
+});
+
+describe('the flow of a longer stretch', () => {
+  type Question = { left: boolean; answer: (records: number) => Promise<unknown>; fail: () => Promise<unknown> };
+  const questions: Question[] = [];
+  const become = (is: 'open' | 'away') => {
+    link.value = { is, sinceMs: Date.now() };
+  };
+  const pass = (s: number) => vi.advanceTimersByTimeAsync(s * 1_000);
+  const shown = () => flowOf(60).value?.records;
+  const isOpen = () => questions.filter(({ left }) => !left);
+  let end: (() => void) | undefined;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    vi.stubGlobal('fetch', (_: string, { signal }: { signal: AbortSignal }) => {
+      const { promise, resolve, reject } = Promise.withResolvers<Response>();
+      const over = async (settle: () => void) => {
+        question.left = true;
+        settle();
+        await pass(0);
+      };
+      const question: Question = {
+        left: false,
+        answer: (records) => over(() => resolve(Response.json({ flow: { window: 60, records } }))),
+        fail: () => over(() => reject(new TypeError('network'))),
+      };
+      signal.addEventListener('abort', () => void over(() => reject(signal.reason)));
+      questions.push(question);
+      return promise;
+    });
+    become('open');
+    end = follow(60);
+  });
+  afterEach(() => {
+    end?.();
+    questions.length = 0;
+    become('away');
+    vi.unstubAllGlobals();
+    vi.useRealTimers();
+  });
+
+  test('is asked for every 5 s, and stays until the next answer comes', async () => {
+    await questions[0]?.answer(1);
+    expect(shown()).toBe(1);
+    await pass(5);
+    expect([questions.length, shown()]).toEqual([2, 1]);
+    await questions[1]?.answer(2);
+    expect(shown()).toBe(2);
+  });
+
+  test('is unknown where the answer takes longer; it is waited for, with no other question beside it', async () => {
+    await questions[0]?.answer(1);
+    await pass(5);
+    await pass(4);
+    expect(shown()).toBe(1);
+    await pass(1);
+    expect(shown()).toBeUndefined();
+    await pass(10);
+    expect([questions.length, isOpen().length]).toEqual([2, 1]);
+    await questions[1]?.answer(2);
+    expect(shown()).toBe(2);
+    await pass(5);
+    expect(questions).toHaveLength(3);
+  });
+
+  test('is asked for anew where no answer comes at all; one that comes late is not shown', async () => {
+    await pass(29);
+    expect(questions).toHaveLength(1);
+    await pass(1);
+    expect([questions.length, isOpen().length]).toEqual([2, 1]);
+    await questions[0]?.answer(1);
+    await pass(5);
+    expect([questions.length, shown()]).toEqual([2, undefined]);
+    await questions[1]?.answer(2);
+    expect(shown()).toBe(2);
+  });
+
+  test('is unknown where it can not be had', async () => {
+    await questions[0]?.answer(1);
+    await pass(5);
+    await questions[1]?.fail();
+    expect(shown()).toBeUndefined();
+  });
+
+  test('is not asked for while the service is away, and is unknown when it is back until it has been asked', async () => {
+    await questions[0]?.answer(1);
+    become('away');
+    await pass(60);
+    expect([questions.length, shown()]).toEqual([1, 1]); // drawn grey
+    become('open');
+    expect([questions.length, shown()]).toEqual([2, undefined]);
+  });
+
+  test('is asked for once however many show it, and no more when the last one has gone', async () => {
+    const second = follow(60);
+    expect(questions).toHaveLength(1);
+    end?.();
+    end = second;
+    await questions[0]?.answer(1);
+    await pass(5);
+    expect([questions.length, shown()]).toEqual([2, 1]);
+    second?.();
+    end = undefined;
+    expect([isOpen().length, shown()]).toEqual([0, undefined]);
+    await pass(60);
+    expect(questions).toHaveLength(2);
   });
 });
 

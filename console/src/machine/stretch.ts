@@ -3,7 +3,8 @@
 // Owns:          which stretches there are, when the flow of one is asked for. Does not own: how it is shown.
 //
 // S1  However many parts show a stretch, it is asked for once; not while the tab is hidden, the page is paused or the service away.
-// S2  A flow that can not be had is unknown: an old one is never shown as the present one.
+// S2  A flow that can not be had is unknown: an old one is never shown as the present one. So is one whose question is still open when the
+//     next would be due; that one is waited for, and no other is asked beside it.
 import { computed, effect, type ReadonlySignal, type Signal, signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { FlowWindow, Stats } from '../../../src/api/contract.ts';
@@ -17,6 +18,8 @@ type Flow = Stats['flow'];
 export type Stretch = FlowWindow;
 export const STRETCHES: readonly Stretch[] = [10, 60, 300, 900];
 const EVERY_MS = 5_000;
+/** A question that hangs is given up: a connection may be gone without a word. */
+const GIVEN_UP_AFTER_MS = 30_000;
 
 /** As the address says it; what is no stretch is the shortest. */
 export function stretchOf(said: string | undefined): Stretch {
@@ -53,6 +56,10 @@ export function useChosenStretch(said: string | undefined): Stretch {
 /** Undefined: not known yet. */
 export function useFlowOf(stretch: Stretch): ReadonlySignal<Flow | undefined> {
   useEffect(() => follow(stretch), [stretch]);
+  return flowOf(stretch);
+}
+
+export function flowOf(stretch: Stretch): ReadonlySignal<Flow | undefined> {
   return stretch === 10 ? latestFlow : followedOf(stretch).flow;
 }
 
@@ -65,7 +72,8 @@ function followedOf(stretch: Stretch): Followed {
   return known;
 }
 
-function follow(stretch: Stretch): (() => void) | undefined {
+/** Asks for it until what it returns is called, and the others that follow it have ended too. */
+export function follow(stretch: Stretch): (() => void) | undefined {
   if (stretch === 10) return undefined;
   const one = followedOf(stretch);
   if (one.by++ === 0) one.end = poll(stretch, one.flow);
@@ -79,28 +87,35 @@ function follow(stretch: Stretch): (() => void) | undefined {
 const isOpen = computed(() => link.value.is === 'open');
 
 function poll(stretch: Stretch, flow: Signal<Flow | undefined>): () => void {
-  let asking = new AbortController();
+  let asked: { question: AbortController; atMs: number } | undefined;
   const ask = () => {
-    if (!isOpen.peek()) return;
-    asking.abort();
-    asking = new AbortController();
-    const mine = asking.signal;
-    get<Stats>('stats', { window: stretch, samples: 0 }, mine).then(
-      (stats) => {
-        if (!mine.aborted) flow.value = stats.flow;
-      },
-      () => {
-        if (!mine.aborted) flow.value = undefined;
-      },
+    asked?.question.abort();
+    const mine = { question: new AbortController(), atMs: Date.now() };
+    asked = mine;
+    const answered = (now: Flow | undefined) => {
+      if (asked !== mine) return;
+      asked = undefined;
+      flow.value = now;
+    };
+    get<Stats>('stats', { window: stretch, samples: 0 }, mine.question.signal).then(
+      (stats) => answered(stats.flow),
+      () => answered(undefined),
     );
   };
-  const timer = setInterval(ask, EVERY_MS);
+  const timer = setInterval(() => {
+    if (!isOpen.peek()) return;
+    if (asked !== undefined) flow.value = undefined; // S2
+    if (asked === undefined || Date.now() - asked.atMs >= GIVEN_UP_AFTER_MS) ask();
+  }, EVERY_MS);
   const endWatch = effect(() => {
-    if (isOpen.value) ask();
+    if (!isOpen.value) return;
+    flow.value = undefined; // of before it was away
+    ask();
   });
   return () => {
     clearInterval(timer);
     endWatch();
-    asking.abort();
+    asked?.question.abort();
+    asked = undefined;
   };
 }
