@@ -362,6 +362,7 @@ export function createPartitions(options: PartitionsOptions): Partitions {
       if (toDo === 'stop') source.pause(row);
       else if (toDo === 'seek') seek(source, row, 'the saved position is another than expected: going on from it');
       else if (toDo === 'judge') {
+        if (!halted.has(key)) source.pause(row);
         partition.waitingSince = undefined; // the halt ended that
         resumed.push([partition, row]);
       }
@@ -428,10 +429,11 @@ export function createPartitions(options: PartitionsOptions): Partitions {
 type Seen = Pick<Position, 'next' | 'generation' | 'state'>;
 /** What a look at a partition's row leads to. `before`: what the row was believed to say; undefined: it is read anew before the next
  *  save anyway. `isHalted`: the source does not fetch the partition until it is told to, whatever was believed.
- *  `judge`: it goes on if its log fits. */
+ *  `judge`: it goes on if its log fits; also where a person halted it and let it run again between two looks. */
 export function compare(row: Seen, before: Seen | undefined, isHalted: boolean): 'nothing' | 'stop' | 'seek' | 'judge' {
   if (row.state === 'halted') return isHalted ? 'nothing' : 'stop';
-  if (isHalted) return 'judge';
+  const wasMoved = before !== undefined && (before.state === 'halted' || before.generation !== row.generation);
+  if (isHalted || wasMoved) return 'judge';
   return before === undefined || isSame(row, before) ? 'nothing' : 'seek';
 }
 

@@ -46,11 +46,17 @@ const ASK = 500;
 const SWEEP_ROWS = 10_000;
 /** Those set apart are tried again then. */
 const APART_MS = 5_000;
+/** What stays apart is told again so often. */
+const TELL_APART_MS = 60_000;
 /** Of failures one after the other: 50 s apart in the end. */
 const TELL_ONE_IN = 10;
 /** A drain of 50 users with 10,000 events each takes many transactions. */
 const DRAIN_MS = 10 * 60_000;
 
+const APART = {
+  users: 'what waits of a user is held up: it stays where it is, and is tried again',
+  customers: 'who waits for a customer could not be looked up: they wait, and it is tried again',
+};
 /** One after the other in a group. */
 const MOST_HELD_UP = 3;
 
@@ -67,6 +73,8 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
   const customers = new Set<string>();
   /** Held up (W4), to be tried again. */
   const apart = { users: new Set<string>(), customers: new Set<string>() };
+  /** When, of each, ms since 1970. */
+  const told = { users: 0, customers: 0 };
   const stopping = new AbortController();
   let again: NodeJS.Timeout | undefined;
   let sweptTo = '';
@@ -143,12 +151,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
         }
       } catch (error) {
         if (isAway(error)) throw error;
-        if (apart.customers.size === 0)
-          log.warn(
-            describe(error),
-            'who waits for a customer could not be looked up: they wait, and it is tried again',
-          );
-        setApart(apart.customers, [customerId]);
+        setApart('customers', [customerId], error);
       }
   }
 
@@ -192,7 +195,7 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
       for (const [i, userId] of userIds.entries()) {
         if (stopping.signal.aborted) return;
         // Nobody's row, but a table that somebody holds: the others would wait as long, one after the other.
-        if (heldUp === MOST_HELD_UP) return setUsersApart(userIds.slice(i), error);
+        if (heldUp === MOST_HELD_UP) return setApart('users', userIds.slice(i), error);
         heldUp = (await drainOne(userId)) ? 0 : heldUp + 1;
       }
     }
@@ -205,21 +208,19 @@ export function createWake({ db, drain, log }: WakeOptions): Wake {
       return true;
     } catch (error) {
       if (isAway(error)) throw error;
-      if (isHeldUp(error)) setUsersApart([userId], error);
+      if (isHeldUp(error)) setApart('users', [userId], error);
       else log.error(describe(error), 'what waits of one user can not go: it is tried again by every sweep');
       return !isHeldUp(error);
     }
   }
 
-  function setUsersApart(userIds: readonly string[], error: unknown): void {
-    if (apart.users.size === 0)
-      log.warn(describe(error), 'what waits of a user is held up: it stays where it is, and is tried again');
-    setApart(apart.users, userIds);
-  }
-
-  function setApart(list: Set<string>, ids: readonly string[]): void {
+  function setApart(which: 'users' | 'customers', ids: readonly string[], error: unknown): void {
+    if (Date.now() - told[which] >= TELL_APART_MS) {
+      told[which] = Date.now();
+      log.warn(describe(error), APART[which]);
+    }
     if (apart.users.size + apart.customers.size === 0) again = setTimeout(tryThoseApart, APART_MS).unref();
-    for (const id of ids) remember(list, id);
+    for (const id of ids) remember(apart[which], id);
   }
   function tryThoseApart(): void {
     wakeUsers(takeSome(apart.users, MOST_TO_WAKE));

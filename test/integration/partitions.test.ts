@@ -102,7 +102,7 @@ describe('a halted partition that a person lets run again goes on', () => {
     await start.read;
     await resume(world.db, ANN);
     service.tick();
-    await until(() => expect(linesOf(world, 'another than expected: going on from it')).toHaveLength(1));
+    await until(() => expect(service.facts().partitions).toMatchObject([{ state: 'settling' }]));
     start.tell();
     await joined;
     expect(isStopped(service)).toBe(true);
@@ -152,6 +152,19 @@ describe('before it goes on its log is looked at, as at a start', () => {
     service.source.logOf = asItWas;
     await resume(world.db, ANN);
     await goesOn(world, service, 10);
+  });
+
+  test('also where a person halted it and moved it to another log between two looks', async ({ world }) => {
+    const service = await world.service();
+    world.log.append(...users(5));
+    await service.source.drain();
+    service.source.logOf = async () => ({ clusterId: 'memory', logStart: 3n, logEnd: 5n });
+    await world.sql`update positions set generation = 1, next_offset = 2, first_offset = 2`;
+    service.tick();
+    await until(async () =>
+      expect(await position(world)).toMatchObject({ state: 'halted', reason: expect.stringMatching(/^lost: /) }),
+    );
+    expect(isStopped(service)).toBe(true);
   });
 
   test('where it can not be asked the partition stays stopped, says so, and goes on once it can', async ({ world }) => {

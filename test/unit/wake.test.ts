@@ -299,6 +299,27 @@ describe('a customer whose users can not be looked up', () => {
     }
   });
 
+  test('is told once a minute for as long', async () => {
+    const { wake, asked, log, mend } = failing(slow);
+    vi.useFakeTimers();
+    try {
+      wake.customers(['c1']);
+      for (const [seconds, warnings] of [
+        [0, 1],
+        [55, 1],
+        [5, 2],
+      ] as const) {
+        await vi.advanceTimersByTimeAsync(seconds * 1_000);
+        expect(log.warn).toHaveBeenCalledTimes(warnings);
+      }
+      expect(asked).toHaveLength(13);
+      mend();
+      await vi.advanceTimersByTimeAsync(5_000);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test('for whatever reason: the users go in the same round', async () => {
     const { wake, drained, mend } = failing(away);
     wake.customers(['c1']);
