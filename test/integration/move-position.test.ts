@@ -63,14 +63,19 @@ const stateOf = async ({ sql }: World, userId: string) => {
   return row?.state;
 };
 
+/** A topic of one partition, so many users created by it and read, and nobody who reads on. */
+async function readAndStopped(world: World, n: number): Promise<void> {
+  await world.createTopic(1);
+  const service = await world.kafkaService();
+  await world.produce(Array.from({ length: n }, (_, i) => created(`u${i}`)));
+  await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: `${n}` }));
+  await service.stop();
+}
+
 describe('a log that lost its beginning', () => {
   test('goes on there after the loss was accepted, and the loss is kept to the offset', async ({ world }) => {
     const { topic } = world;
-    await world.createTopic(1);
-    const before = await world.kafkaService();
-    await world.produce([created('u0'), created('u1')]);
-    await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '2' }));
-    await before.stop();
+    await readAndStopped(world, 2);
     await world.produce(Array.from({ length: 6 }, (_, i) => created(`u${i + 2}`)));
     await cut(world, 5);
 
@@ -361,11 +366,7 @@ describe('a partition that halted for its log is resumed', () => {
 
   test('not in another cluster’s log: nothing of it is passed over', async ({ world }) => {
     const { topic } = world;
-    await world.createTopic(1);
-    const before = await world.kafkaService();
-    await world.produce([created('u0'), created('u1')]);
-    await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '2' }));
-    await before.stop();
+    await readAndStopped(world, 2);
     await world.produce([created('u2'), created('u3')]);
     await world.sql`update positions set cluster_id = 'elsewhere' where topic = ${topic}`;
     const service = await world.kafkaService();
@@ -382,11 +383,7 @@ describe('a partition that halted for its log is resumed', () => {
 
   test('not in one that was made anew and grew: it can only be set to its beginning', async ({ world }) => {
     const { topic } = world;
-    await world.createTopic(1);
-    const before = await world.kafkaService();
-    await world.produce([created('u0'), created('u1'), created('u2')]);
-    await until(async () => expect(await positionOf(world)).toMatchObject({ next_offset: '3' }));
-    await before.stop();
+    await readAndStopped(world, 3);
     await makeAnew(world);
     const service = await world.kafkaService();
     const { position, generation } = await halted(service, topic, /^truncated/);

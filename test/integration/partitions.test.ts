@@ -56,16 +56,22 @@ async function stopped(world: World): Promise<MemoryService> {
   return service;
 }
 
+/** Four records are being handled; the partition was halted and assigned anew meanwhile. `load`: what they wait for. */
+async function haltedWithBatchInFlight(world: World) {
+  const service = await world.service();
+  world.log.append(...users(4));
+  await service.source.assign();
+  const load = await blockLoads(world);
+  const delivery = service.source.deliver(TOPIC);
+  await load.reached();
+  await halt(world.db, ROW, 'by ops');
+  await service.source.rejoin();
+  return { service, load, delivery };
+}
+
 describe('a halted partition that a person lets run again goes on', () => {
   test('where a batch of before the rebalance that found it halted was saved after it', async ({ world }) => {
-    const service = await world.service();
-    world.log.append(...users(4));
-    await service.source.assign();
-    const load = await blockLoads(world);
-    const delivery = service.source.deliver(TOPIC);
-    await load.reached();
-    await halt(world.db, ROW, 'by ops');
-    await service.source.rejoin();
+    const { service, load, delivery } = await haltedWithBatchInFlight(world);
     expect(isStopped(service)).toBe(true);
     await resume(world.db, ANN);
     await load.release();
@@ -77,14 +83,7 @@ describe('a halted partition that a person lets run again goes on', () => {
   });
 
   test('where a batch of before the rebalance failed, so that the row was never read again', async ({ world }) => {
-    const service = await world.service();
-    world.log.append(...users(4));
-    await service.source.assign();
-    const load = await blockLoads(world);
-    const delivery = service.source.deliver(TOPIC);
-    await load.reached();
-    await halt(world.db, ROW, 'by ops');
-    await service.source.rejoin();
+    const { service, load, delivery } = await haltedWithBatchInFlight(world);
     expect(await delivery).toMatchObject({ what: 'wait' }); // Postgres ends what waits for a lock for 2 s
     await load.release();
     await resume(world.db, ANN);
